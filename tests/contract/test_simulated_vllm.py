@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 
 import aiohttp
 import openai
@@ -291,6 +292,47 @@ async def test_metrics_count_what_was_served(sdk: openai.AsyncOpenAI, http: aioh
     assert await sample(http, "vllm:request_success_total", finished_reason="length") == 2
     itl_s = await sample(http, "vllm:inter_token_latency_seconds_sum")
     assert itl_s == pytest.approx(8 * STEP_S, rel=1e-6), "the engine's own clock, however busy the machine"
+
+
+async def test_prompts_that_begin_alike_are_found_and_reported() -> None:
+    """Through HTTP: `usage`, the metrics, and a client that goes away in the middle."""
+    profile = replace(PROFILE, limits=replace(LIMITS, prefix_caching=True), prompt_tokens_details=True)
+    text = "".join(f"clause {number}; " for number in range(200))[:1600]
+    with AddressClaim.claim() as claim:
+        server = VllmServer(profile, listen_on(claim.next_address(), claim.engine_port), lambda line: None)
+        server.serve()
+        url = f"http://{server.endpoint}"
+        async with (
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk,
+            aiohttp.ClientSession(url) as http,
+        ):
+
+            async def found(content: str, **more: str) -> int | None:
+                answer = await sdk.chat.completions.create(
+                    model="chat",
+                    messages=[{"role": "user", "content": content}],
+                    max_completion_tokens=2,
+                    extra_body={"ignore_eos": True, **more},
+                )
+                assert answer.usage is not None
+                assert answer.usage.prompt_tokens_details is not None
+                return answer.usage.prompt_tokens_details.cached_tokens
+
+            gone = await http.post("/v1/chat/completions", json=chat(text, max_tokens=900, stream=True))
+            await gone.content.readany()
+            gone.close()
+            # 400 tokens; the block with the last one is computed always.
+            assert await found(text) == 384
+            assert await found(text[:800] + "and then " + text[800:]) == 192
+            assert await found(text, cache_salt="another tenant") == 0
+            asked = 400 + 400 + 403 + 400
+            assert await sample(http, "vllm:prefix_cache_queries_total") == asked
+            assert await sample(http, "vllm:prefix_cache_hits_total") == 384 + 192
+            assert await sample(http, "vllm:prompt_tokens_cached_total") == 384 + 192
+            found_label = {"source": "local_cache_hit"}
+            assert await sample(http, "vllm:prompt_tokens_by_source_total", **found_label) == 384 + 192
+            assert await sample(http, "vllm:cache_config_info", enable_prefix_caching="True") == 1
+        server.crash()
 
 
 async def test_draining_finishes_what_runs_and_takes_nothing_new(

@@ -327,14 +327,13 @@ async def test_an_endpoints_health_follows_envoys_active_checks(gateway: Gateway
 
 def test_what_the_simulated_engine_exposes_is_readable() -> None:
     metrics = VllmMetrics(EngineIdentity("m", max_model_len=4096, block_size=16, kv_blocks=1000))
-    metrics.prompt_tokens.value, metrics.generation_tokens.value = 120.0, 40.0
     for reason in ("stop", "length"):
         metrics.request_ended(FinishedRequest(reason, 60, 20, 20, 0.0, 0.1, 1.0))
     metrics.ttft.observe(0.1)
     for gap_s in (0.02, 0.03, 0.04):
         metrics.itl.observe(gap_s)
-    for tokens in (60, 1):
-        metrics.iteration_tokens.observe(tokens)
+    metrics.iteration_ended(prompt_tokens=120, cached_tokens=48, generated_tokens=2)
+    metrics.iteration_ended(0, 0, 38)
     metrics.num_preemptions.value = 7.0
     body = metrics.render(EngineLoad(num_running=3, num_waiting=2, kv_usage=0.25))
     counters = CounterReading(
@@ -343,7 +342,7 @@ def test_what_the_simulated_engine_exposes_is_readable() -> None:
         gap_s=pytest.approx(0.09),
         prompts=1.0,
         prompt_tokens=120.0,
-        cached_prompt_tokens=0.0,
+        cached_prompt_tokens=48.0,
         preemptions=7.0,
         num_running=3.0,
         kv_cache_usage=0.25,

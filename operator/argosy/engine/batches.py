@@ -16,7 +16,8 @@ class Step(NamedTuple):
     """An iteration that has begun. Its decoding sequences had `kv_tokens` in the KV cache before it.
 
     `admitted` are the requests that were taken from the queue for the first time at its start; with
-    two batches in flight they run in the iteration after it, unless the engine was idle.
+    two batches in flight they run in the iteration after it, unless the engine was idle. `cached_tokens`
+    of the prompt of each were found then.
     """
 
     duration_ms: float
@@ -24,6 +25,7 @@ class Step(NamedTuple):
     kv_tokens: int
     prefill_tokens: int
     admitted: tuple[int, ...]
+    cached_tokens: tuple[int, ...]
 
 
 class StepEvents(NamedTuple):
@@ -48,8 +50,8 @@ class StepEvents(NamedTuple):
 class EngineCounters:
     """Totals since the engine's start, named as in vLLM's metrics.
 
-    `iteration_tokens` is the sum of vLLM's histogram `iteration_tokens_total`: prompts
-    completed plus tokens generated. `computed_prompt_tokens` is what the iterations really
+    `iteration_tokens` is the sum of vLLM's histogram `iteration_tokens_total`: prompts completed, less
+    what was found of them, plus tokens generated. `computed_prompt_tokens` is what the iterations really
     computed in chunks: no cached tokens, but recomputation too.
     """
 

@@ -158,7 +158,7 @@ class Scheduler:
         """
         if self._running is not None:
             raise InvariantError("the engine is already in a step")
-        admitted: list[int] = []
+        admitted: list[Sequence] = []
         batch = self._decided or self._decide(admitted)
         if batch is None:
             if self._ids:
@@ -167,7 +167,12 @@ class Scheduler:
         self._running = batch
         self._decided = self._decide(admitted) if self.limits.batches_in_flight > 1 else None
         return Step(
-            batch.duration_ms, batch.num_decodes, batch.kv_tokens, batch.prefill_tokens, tuple(admitted)
+            batch.duration_ms,
+            batch.num_decodes,
+            batch.kv_tokens,
+            batch.prefill_tokens,
+            tuple(sequence.request.id for sequence in admitted),
+            tuple(sequence.cached for sequence in admitted),
         )
 
     def finish_step(self) -> StepEvents:
@@ -189,17 +194,18 @@ class Scheduler:
         for sequence in batch.ending:
             self._release(sequence)
         prompt_tokens = sum(sequence.request.prompt_tokens for sequence in first_tokens)
+        cached_tokens = sum(sequence.cached for sequence in first_tokens)
         counters = self.counters
         counters.iterations += 1
-        counters.iteration_tokens += prompt_tokens + len(token_ids)
+        counters.iteration_tokens += prompt_tokens - cached_tokens + len(token_ids)
         counters.prompt_tokens += prompt_tokens
-        counters.cached_prompt_tokens += sum(sequence.cached for sequence in first_tokens)
+        counters.cached_prompt_tokens += cached_tokens
         counters.generation_tokens += len(token_ids)
         counters.finished += len(finished)
         first_token_ids = tuple(sequence.request.id for sequence in first_tokens)
         return StepEvents(tuple(token_ids), first_token_ids, tuple(finished), batch.preempted, prompt_tokens)
 
-    def _decide(self, admitted: list[int]) -> Batch | None:
+    def _decide(self, admitted: list[Sequence]) -> Batch | None:
         """The next batch; None where nothing can be computed. Adds to `admitted`.
 
         Afterwards the engine counts as if the batch were computed, but for what its last tokens hold.
@@ -324,8 +330,10 @@ class Scheduler:
             del self._ending[sequence.request.id]
             self._give_back(sequence)
 
-    def _schedule_prefill(self, budget: int, may_admit: bool, admitted: list[int]) -> list[tuple[int, int]]:
-        """Chunks as (tokens, prefix); the requests that run for the first time are added to `admitted`."""
+    def _schedule_prefill(
+        self, budget: int, may_admit: bool, admitted: list[Sequence]
+    ) -> list[tuple[int, int]]:
+        """Chunks as (tokens, prefix); the sequences that run for the first time are added to `admitted`."""
         chunks: list[tuple[int, int]] = []
         if self._prefilling and budget > 0:
             partial = self._prefilling[0]
@@ -348,7 +356,7 @@ class Scheduler:
             budget -= chunks[-1][0]
             if not sequence.has_run:
                 sequence.has_run = True
-                admitted.append(sequence.request.id)
+                admitted.append(sequence)
         return chunks
 
     def _could_admit(self) -> bool:

@@ -41,6 +41,8 @@ class VllmArgs:
     max_model_len: int = 16384
     gpu_memory_utilization: float = 0.9
     block_size: int = 16
+    enable_prefix_caching: bool = True
+    enable_prompt_tokens_details: bool = False
     ignored: tuple[str, ...] = ()
 
     @property
@@ -80,6 +82,11 @@ _INTEGERS = _fields_by_flag(FlagValue.INTEGER) | {
 }
 _SHARES = _fields_by_flag(FlagValue.SHARE)
 _WORDS = _fields_by_flag(FlagValue.WORD)
+_SWITCHES = {
+    f"--{word}{name.replace('_', '-')}": (name, not word)
+    for name in ("enable_lora", "enable_prefix_caching", "enable_prompt_tokens_details")
+    for word in ("", "no-")
+}
 _ALIASES = {flag.short: flag.flag for flag in ENGINE_FLAGS if flag.short}
 
 
@@ -111,8 +118,9 @@ def parse_args(args: Sequence[str]) -> VllmArgs | BadArgs:
             values[_SHARES[option]] = share
         elif option in _WORDS and len(words) == 1:
             values[_WORDS[option]] = words[0]
-        elif option == "--enable-lora" and not words:
-            values["enable_lora"] = True
+        elif option in _SWITCHES and not words:
+            name, is_on = _SWITCHES[option]
+            values[name] = is_on
         elif option in ("--model", "--served-model-name"):
             needed = "one name" if option == "--model" else "names"
             return BadArgs(BadArgsReason.BAD_VALUE, f"argument {option}: expected {needed}")

@@ -12,14 +12,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from argosy.engine import EngineRequest, RejectedRequest, Scheduler
+from argosy.engine import EngineRequest, PromptPrefix, RejectedRequest, Scheduler
 from argosy_sim.livefleet.vllm.metrics import EngineLoad, FinishedRequest, VllmMetrics
 
 # A garbage collection or a large body takes tens of milliseconds; a second is a sleeping machine.
 RESYNCHRONISE_AFTER_S = 1.0
 
-TokenCallback = Callable[[int], None]
-"""Called with the token's index, from 0; after the last one nothing more is called."""
+TokenCallback = Callable[[int, int], None]
+"""Called with the token's index, from 0, and the number of the prompt's tokens that the prefix cache held;
+after the last token nothing more is called."""
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class LiveRequest:
     first_token_s: float = 0.0
     last_token_s: float = 0.0
     num_tokens: int = 0
+    cached_tokens: int = 0
 
     def ended(self, reason: str) -> FinishedRequest:
         """Return what the metrics want of it."""
@@ -45,6 +47,7 @@ class LiveRequest:
             queue_s=max(0.0, self.scheduled_s - self.arrival_s),
             prefill_s=max(0.0, self.first_token_s - self.scheduled_s),
             decode_s=max(0.0, self.last_token_s - self.first_token_s),
+            cached_tokens=self.cached_tokens,
         )
 
 
@@ -75,11 +78,15 @@ class EngineDriver:
         return EngineLoad(engine.num_running, engine.num_waiting, engine.kv_usage)
 
     def submit(
-        self, lengths: tuple[int, int], max_tokens: int, on_token: TokenCallback
+        self,
+        lengths: tuple[int, int],
+        max_tokens: int,
+        on_token: TokenCallback,
+        prefix: PromptPrefix | None = None,
     ) -> int | RejectedRequest:
         """Queue a request of (prompt, output) tokens; returns its id, or why it can never be served."""
         request_id = self._next_id
-        request = EngineRequest(request_id, *lengths)
+        request = EngineRequest(request_id, *lengths, prefix=prefix)
         answer = self._scheduler.add(request)
         if isinstance(answer, RejectedRequest):
             self._metrics.admission_rejections.value += 1
@@ -110,10 +117,12 @@ class EngineDriver:
         if step is None:
             self._timer = None
             return
-        for request_id in step.admitted:
+        for request_id, cached_tokens in zip(step.admitted, step.cached_tokens, strict=True):
             # A request may arrive within a step's overdue time; it cannot have waited less than nothing.
             live = self._live[request_id]
             live.scheduled_s = max(start_s, live.arrival_s)
+            live.cached_tokens = cached_tokens
+            self._metrics.request_admitted(live.request.prompt_tokens, cached_tokens)
         self._step_started_s = start_s
         self._deadline_s = start_s + step.duration_ms / 1000.0
         self._timer = self._loop.call_at(self._deadline_s, self._finish_step)
@@ -126,11 +135,9 @@ class EngineDriver:
             end_s += behind_s
         events = self._scheduler.finish_step()
         metrics = self._metrics
-        metrics.iteration_tokens.observe(events.prompt_tokens + len(events.token_ids))
-        metrics.generation_tokens.value += len(events.token_ids)
+        cached_tokens = sum(self._live[request_id].cached_tokens for request_id in events.first_token_ids)
+        metrics.iteration_ended(events.prompt_tokens, cached_tokens, len(events.token_ids))
         metrics.num_preemptions.value += len(events.preempted)
-        metrics.prompt_tokens.value += events.prompt_tokens
-        metrics.prompt_tokens_computed.value += events.prompt_tokens
         for request_id in events.first_token_ids:
             live = self._live[request_id]
             live.first_token_s = live.last_token_s = end_s
@@ -152,4 +159,4 @@ class EngineDriver:
                 observe(end_s - live.last_token_s)
                 live.last_token_s = end_s
             live.num_tokens = index + 1
-            live.on_token(index)
+            live.on_token(index, live.cached_tokens)

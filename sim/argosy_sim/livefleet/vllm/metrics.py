@@ -99,6 +99,7 @@ class EngineIdentity:
     block_size: int
     kv_blocks: int
     gpu_memory_utilization: float = 0.9
+    prefix_caching: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class FinishedRequest:
     """One request's life, for the per-request histograms. Times in seconds, lengths in tokens.
 
     queue: arrival to first scheduled; prefill: to the first token; decode: to the last.
+    cached_tokens: of the prompt, found in the prefix cache.
     """
 
     finished_reason: str
@@ -124,6 +126,7 @@ class FinishedRequest:
     queue_s: float
     prefill_s: float
     decode_s: float
+    cached_tokens: int = 0
 
 
 class VllmMetrics:
@@ -152,26 +155,27 @@ class VllmMetrics:
         )
         sleep["awake"].value = 1.0
         config = (
-            f'block_size="{identity.block_size}",cache_dtype="auto",enable_prefix_caching="False",'
-            f'engine="0",gpu_memory_utilization="{identity.gpu_memory_utilization}",'
+            f'block_size="{identity.block_size}",cache_dtype="auto",'
+            f'enable_prefix_caching="{identity.prefix_caching}",engine="0",gpu_memory_utilization="{identity.gpu_memory_utilization}",'
             f'num_gpu_blocks="{identity.kv_blocks}"'
         )
         self._family("gauge", "cache_config_info", (config,))[0].value = 1.0
         (self._lora_info,) = self._family("gauge", "lora_requests_info", (_lora_labels(0, ()),))
 
     def _add_counters(self) -> None:
-        self.prompt_tokens = self._counter("prompt_tokens")
+        self._prompt_tokens = self._counter("prompt_tokens")
         sources = ("local_compute", "local_cache_hit", "external_kv_transfer")
         by_source = self._labelled("counter", "prompt_tokens_by_source", "source", sources)
-        self.prompt_tokens_computed = by_source["local_compute"]
+        self._prompt_tokens_computed = by_source["local_compute"]
+        self._prompt_tokens_found = by_source["local_cache_hit"]
+        self._prompt_tokens_cached = self._counter("prompt_tokens_cached")
+        self._prefix_cache_queries = self._counter("prefix_cache_queries")
+        self._prefix_cache_hits = self._counter("prefix_cache_hits")
         self.generation_tokens = self._counter("generation_tokens")
         self.num_preemptions = self._counter("num_preemptions")
         self.admission_rejections = self._counter("admission_rejections")
-        # No prefix cache and no KV transfer yet: these exist and stay 0, as on an engine without.
-        for name in (
-            *("prompt_tokens_cached", "prefix_cache_queries", "prefix_cache_hits"),
-            *("external_prefix_cache_queries", "external_prefix_cache_hits", "corrupted_requests"),
-        ):
+        # No KV transfer yet: these exist and stay 0, as on an engine without.
+        for name in ("external_prefix_cache_queries", "external_prefix_cache_hits", "corrupted_requests"):
             self._counter(name)
         self._success = self._labelled(
             "counter",
@@ -218,7 +222,26 @@ class VllmMetrics:
         self._max_generation.observe(request.generation_tokens)
         self._params_max_tokens.observe(request.max_tokens)
         self._params_n.observe(1)
-        self._prefill_computed.observe(request.prompt_tokens)
+        self._prefill_computed.observe(request.prompt_tokens - request.cached_tokens)
+
+    def request_admitted(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """Count what a request looked for in the prefix cache, when it runs for the first time.
+
+        As vLLM 0.32 does it; versions before count a request that waits in every iteration.
+        """
+        if self._identity.prefix_caching:
+            self._prefix_cache_queries.value += prompt_tokens
+            self._prefix_cache_hits.value += cached_tokens
+
+    def iteration_ended(self, prompt_tokens: int, cached_tokens: int, generated_tokens: int) -> None:
+        """Count an iteration: the prompts that it completed, what of them was found, and new tokens."""
+        computed = prompt_tokens - cached_tokens
+        self._prompt_tokens.value += prompt_tokens
+        self._prompt_tokens_computed.value += computed
+        self._prompt_tokens_found.value += cached_tokens
+        self._prompt_tokens_cached.value += cached_tokens
+        self.generation_tokens.value += generated_tokens
+        self.iteration_tokens.observe(computed + generated_tokens)
 
     def render(self, load: EngineLoad) -> bytes:
         """Return the text exposition with the gauges as in `load`."""

@@ -1,8 +1,8 @@
 """Owns the OpenAI protocol of one simulated vLLM: request bodies in, answers and frames out.
 
-Pure: sockets are `server`'s, times are `driver`'s. A prompt's tokens are its UTF-8 bytes
-divided by four, rounded up, and every generated token is four bytes of text: a conversation
-that is sent back with its answers counts them as before.
+Pure: sockets are `server`'s, times are `driver`'s, lengths and blocks of prompts `prompt`'s. A prompt's
+tokens are its UTF-8 bytes divided by four, rounded up, and every generated token is four bytes of text: a
+conversation that is sent back with its answers counts them as before.
 
 With `ignore_eos` the answer has `max_tokens` tokens; without, a length that depends on the
 prompt alone (at most 512), so that the same trace gives the same fleet the same work.
@@ -11,15 +11,17 @@ prompt alone (at most 512), so that the same trace gives the same fleet the same
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
-BYTES_PER_TOKEN = 4
+from argosy.engine import PromptPrefix
+from argosy_sim.livefleet.vllm.prompt import Prompt
+
 NATURAL_LENGTH_TOKENS = 512
+_LONGEST_SALT = 128
 _COMPLETIONS_DEFAULT_MAX_TOKENS = 16  # OpenAI's, and vLLM's, for /v1/completions
 
 _WORDS = (" the", " sea", " and", " oak", " was", " red", " for", " sun", " all", " day", " are", " one")
@@ -34,16 +36,26 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServedEngine:
-    """What a request is checked against. adapters: LoRA adapters that it holds, with their sources"""
+    """What a request is checked against.
+
+    adapters:      LoRA adapters that it holds, with their sources
+    shared_blocks: the block size in tokens where prompts share KV blocks; 0: no prefix cache
+    details:       whether `usage` has `prompt_tokens_details`
+    """
 
     names: tuple[str, ...]
     max_model_len: int
     adapters: Mapping[str, str] = field(default_factory=dict)
+    shared_blocks: int = 0
+    details: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A valid request. Lengths in tokens; `output_tokens` is what will be generated."""
+    """A valid request. Lengths in tokens; `output_tokens` is what will be generated.
+
+    prefix: the blocks that other prompts may have, too. details: as of `ServedEngine`.
+    """
 
     endpoint: Endpoint
     model: str
@@ -52,6 +64,8 @@ class Generation:
     output_tokens: int
     stream: bool
     include_usage: bool
+    prefix: PromptPrefix | None = None
+    details: bool = False
 
     @property
     def finish_reason(self) -> str:
@@ -108,11 +122,13 @@ def _generation(endpoint: Endpoint, fields: Mapping[str, Any], engine: ServedEng
         raise _Refusal(ApiError(HTTPStatus.NOT_FOUND, "NotFoundError", message, "model"))
     if _whole(fields, "n", 1) != 1:
         raise _Refusal(bad_request("this simulated engine answers with one choice: n must be 1", "n"))
-    prompt_bytes, digest = _chat_prompt(fields) if endpoint is Endpoint.CHAT else _text_prompt(fields)
-    prompt_tokens = max(1, -(-prompt_bytes // BYTES_PER_TOKEN))
+    salt = _cache_salt(fields)
+    prompt = _chat_prompt(fields) if endpoint is Endpoint.CHAT else _text_prompt(fields)
+    prompt_tokens = prompt.num_tokens
     max_tokens = _max_tokens(endpoint, fields, engine.max_model_len - prompt_tokens)
     _require_room(prompt_tokens, max_tokens, engine.max_model_len)
-    natural = 1 + digest % NATURAL_LENGTH_TOKENS
+    natural = 1 + prompt.digest % NATURAL_LENGTH_TOKENS
+    owner = (model, engine.adapters[model], salt) if model in engine.adapters else ("", "", salt)
     options = fields.get("stream_options") or {}
     return Generation(
         endpoint=endpoint,
@@ -122,6 +138,8 @@ def _generation(endpoint: Endpoint, fields: Mapping[str, Any], engine: ServedEng
         output_tokens=max_tokens if fields.get("ignore_eos") is True else min(max_tokens, natural),
         stream=fields.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        prefix=prompt.prefix(engine.shared_blocks, owner) if engine.shared_blocks else None,
+        details=engine.details,
     )
 
 
@@ -155,48 +173,54 @@ def _require_room(prompt_tokens: int, max_tokens: int, limit: int) -> None:
     )
 
 
-def _chat_prompt(fields: Mapping[str, Any]) -> tuple[int, int]:
+def _cache_salt(fields: Mapping[str, Any]) -> str:
+    """Refused as vLLM's `validate_cache_salt` does."""
+    salt = fields.get("cache_salt")
+    if salt is None:
+        return ""
+    needed = ""
+    if not isinstance(salt, str) or not salt:
+        needed = "a non-empty string if provided."
+    elif len(salt) > _LONGEST_SALT or any(each in salt for each in "@/\\\0"):
+        needed = f"at most {_LONGEST_SALT} characters and must not contain '@', '/', '\\\\', or NUL."
+    if needed:
+        raise _Refusal(bad_request(f"Parameter 'cache_salt' must be {needed}", "cache_salt"))
+    return str(salt)
+
+
+def _chat_prompt(fields: Mapping[str, Any]) -> Prompt:
     messages = fields.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _Refusal(bad_request("messages must be a list of at least one message", "messages"))
-    texts = [text for message in messages for text in _message_texts(message)]
-    return _measure(texts)
+    # A chat template writes the tools in front.
+    tools = json.dumps(fields["tools"]) if fields.get("tools") else ""
+    return Prompt.of_parts([(tools, ""), *(part for message in messages for part in _parts(message))])
 
 
-def _message_texts(message: object) -> list[str]:
+def _parts(message: object) -> Iterator[tuple[str, str]]:
+    """All of a message that a chat template writes, as `Prompt.of_parts` wants it."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise _Refusal(bad_request("a message is an object with a role", "messages"))
     content = message.get("content")
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [content]
+    beside = json.dumps({name: value for name, value in message.items() if name != "content"})
+    yield beside, content if isinstance(content, str) else ""
     if isinstance(content, list):
-        return [
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        ]
-    raise _Refusal(bad_request("a message's content is a string or a list of parts", "messages"))
+        for part in content:
+            is_text = isinstance(part, dict) and isinstance(part.get("text"), str)
+            yield ("", part["text"]) if is_text else (json.dumps(part), "")
+    elif content is not None and not isinstance(content, str):
+        raise _Refusal(bad_request("a message's content is a string or a list of parts", "messages"))
 
 
-def _text_prompt(fields: Mapping[str, Any]) -> tuple[int, int]:
+def _text_prompt(fields: Mapping[str, Any]) -> Prompt:
     prompt = fields.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
         prompt = prompt[0]
     if isinstance(prompt, str):
-        return _measure([prompt])
+        return Prompt.of_parts([("", prompt)])
     if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
-        return len(prompt) * BYTES_PER_TOKEN, zlib.crc32(repr(prompt).encode())
+        return Prompt.of_ids(prompt)
     raise _Refusal(bad_request("prompt must be one string, or one list of token ids", "prompt"))
-
-
-def _measure(texts: Sequence[str]) -> tuple[int, int]:
-    num_bytes, digest = 0, 0
-    for text in texts:
-        # A lone surrogate is valid in JSON and has no UTF-8: it counts as one replaced character.
-        encoded = text.encode("utf-8", "replace")
-        num_bytes += len(encoded)
-        digest = zlib.crc32(encoded, digest)
-    return num_bytes, digest
 
 
 def text_of(num_tokens: int) -> str:
@@ -212,8 +236,8 @@ class Answer:
     id: str
     created_s: int
 
-    def whole(self, request: Generation) -> bytes:
-        """Return the body of an answer that is not streamed."""
+    def whole(self, request: Generation, cached_tokens: int = 0) -> bytes:
+        """Return the body of an answer that is not streamed. cached_tokens: of the prompt, found"""
         text = text_of(request.output_tokens)
         choice: dict[str, Any] = {"index": 0}
         if request.endpoint is Endpoint.CHAT:
@@ -222,7 +246,8 @@ class Answer:
             choice["text"] = text
         choice |= {"logprobs": None, "finish_reason": request.finish_reason, "stop_reason": None}
         object_name = "chat.completion" if request.endpoint is Endpoint.CHAT else "text_completion"
-        body = self._head(object_name, request) | {"choices": [choice], "usage": _usage(request)}
+        body = self._head(object_name, request) | {"choices": [choice]}
+        body["usage"] = _usage(request, cached_tokens)
         return json.dumps(body).encode()
 
     def _head(self, object_name: str, request: Generation) -> dict[str, Any]:
@@ -245,9 +270,10 @@ class StreamFrames:
     All tokens have the same number of bytes, so a token's frame is a prefix, the word, a suffix.
     """
 
-    __slots__ = ("_first", "_last", "_prefix", "_suffix")
+    __slots__ = ("_answer", "_first", "_prefix", "_request", "_suffix")
 
     def __init__(self, answer: Answer, request: Generation) -> None:
+        self._answer, self._request = answer, request
         marker = _WORDS[0]
         event = answer.event(request, [_choice(request, marker, None)])
         before, _, after = _http_chunk(event).partition(marker.encode())
@@ -256,20 +282,21 @@ class StreamFrames:
         if request.endpoint is Endpoint.CHAT:
             role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None}
             self._first = _http_chunk(answer.event(request, [role | {"finish_reason": None}]))
-        final_word = _WORDS[(request.output_tokens - 1) % len(_WORDS)]
-        last = answer.event(request, [_choice(request, final_word, request.finish_reason)])
-        if request.include_usage:
-            last += answer.event(request, [], usage=_usage(request))
-        self._last = _http_chunk(last + b"data: [DONE]\n\n")
 
     def token(self, index: int) -> bytes:
         """Return the frame of token `index`, from 0; the first brings the role along."""
         frame = self._prefix + _WORD_BYTES[index % len(_WORD_BYTES)] + self._suffix
         return frame if index else self._first + frame
 
-    def last(self, index: int) -> bytes:
+    def last(self, index: int, cached_tokens: int = 0) -> bytes:
         """Return the frame of the last token, with usage if asked for, and the end of the stream."""
-        return self._last if index else self._first + self._last
+        answer, request = self._answer, self._request
+        word = _WORDS[index % len(_WORDS)]
+        events = answer.event(request, [_choice(request, word, request.finish_reason)])
+        if request.include_usage:
+            events += answer.event(request, [], usage=_usage(request, cached_tokens))
+        last = _http_chunk(events + b"data: [DONE]\n\n")
+        return last if index else self._first + last
 
 
 _WORD_BYTES = tuple(word.encode() for word in _WORDS)
@@ -282,12 +309,14 @@ def _choice(request: Generation, word: str, finish_reason: str | None) -> dict[s
     return choice if finish_reason is None else choice | {"stop_reason": None}
 
 
-def _usage(request: Generation) -> dict[str, Any]:
+def _usage(request: Generation, cached_tokens: int) -> dict[str, Any]:
+    # 0.32 reports a prompt of which nothing was found, too; what only 0.32 counts besides is left out.
+    details = {"cached_tokens": cached_tokens} if request.details else None
     return {
         "prompt_tokens": request.prompt_tokens,
         "total_tokens": request.prompt_tokens + request.output_tokens,
         "completion_tokens": request.output_tokens,
-        "prompt_tokens_details": None,
+        "prompt_tokens_details": details,
     }
 
 

@@ -67,6 +67,7 @@ class Profiles:
             limits=replace(
                 engine_limits(variant.engine, room.kv_capacity_tokens),
                 batches_in_flight=host_of(variant).batches_in_flight,
+                prefix_caching=args.enable_prefix_caching,
             ),
             step_times=step_times,
             weight_bytes=room.weight_bytes,
@@ -74,6 +75,7 @@ class Profiles:
             loras=LoraLimits(args.max_loras, args.max_lora_rank, args.max_cpu_loras)
             if args.enable_lora
             else None,
+            prompt_tokens_details=args.enable_prompt_tokens_details,
         )
 
     def load_s(self, profile: EngineProfile) -> float:

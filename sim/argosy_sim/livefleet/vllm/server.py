@@ -63,6 +63,7 @@ class EngineProfile:
     """Which engine a server runs: names, bounds, speed, and the weights it loads first.
 
     loras: None where LoRA is off
+    prompt_tokens_details: whether `usage` reports what of a prompt was found in the prefix cache
     """
 
     model: str
@@ -72,6 +73,7 @@ class EngineProfile:
     weight_bytes: int = 0
     gpu_memory_utilization: float = 0.9
     loras: LoraLimits | None = None
+    prompt_tokens_details: bool = False
 
 
 class VllmServer:
@@ -95,8 +97,13 @@ class VllmServer:
         allows = (environment or {}).get(RUNTIME_LORA, "").lower() in ("1", "true")
         self._takes_adapters = profile.loras is not None and allows
         self._running_adapters: Counter[str] = Counter()
+        bounds = profile.limits
         self._engine = ServedEngine(
-            profile.served_names, profile.limits.max_model_len, self._adapters.sources
+            profile.served_names,
+            bounds.max_model_len,
+            self._adapters.sources,
+            bounds.block_size if bounds.prefix_caching else 0,
+            profile.prompt_tokens_details,
         )
         self._listener: socket.socket | None = listener
         self._log = log
@@ -301,21 +308,21 @@ class VllmServer:
             self._running_adapters[name] -= 1
 
     async def _answer_whole(self, generation: Generation, answer: Answer) -> web.Response:
-        done = self._loop.create_future()
+        done: asyncio.Future[int] = self._loop.create_future()
         last = generation.output_tokens - 1
 
-        def on_token(index: int) -> None:
+        def on_token(index: int, cached_tokens: int) -> None:
             if index == last and not done.done():
-                done.set_result(None)
+                done.set_result(cached_tokens)
 
         taken = self._submit(generation, on_token)
         if isinstance(taken, RejectedRequest):
             return self._refuse(bad_request(taken.message))
         try:
-            await done
+            cached_tokens = await done
         finally:
             self.driver.abort(taken)
-        return self._json(answer.whole(generation))
+        return self._json(answer.whole(generation, cached_tokens))
 
     async def _stream(
         self, request: BaseRequest, generation: Generation, answer: Answer
@@ -325,13 +332,13 @@ class VllmServer:
         last = generation.output_tokens - 1
         transport = request.transport
 
-        def on_token(index: int) -> None:
+        def on_token(index: int, cached_tokens: int) -> None:
             if transport is None or transport.is_closing():
                 return  # the handler is about to be cancelled, and will abort
             if index < last:
                 transport.write(frames.token(index))
                 return
-            transport.write(frames.last(index))
+            transport.write(frames.last(index, cached_tokens))
             if not done.done():
                 done.set_result(None)
 
@@ -349,7 +356,7 @@ class VllmServer:
 
     def _submit(self, generation: Generation, on_token: TokenCallback) -> int | RejectedRequest:
         lengths = (generation.prompt_tokens, generation.output_tokens)
-        return self.driver.submit(lengths, generation.max_tokens, on_token)
+        return self.driver.submit(lengths, generation.max_tokens, on_token, generation.prefix)
 
 
 def _identity(profile: EngineProfile) -> EngineIdentity:
@@ -360,6 +367,7 @@ def _identity(profile: EngineProfile) -> EngineIdentity:
         limits.block_size,
         limits.kv_blocks,
         profile.gpu_memory_utilization,
+        limits.prefix_caching,
     )
 
 

@@ -30,9 +30,19 @@ L40S = Hardware("NVIDIA-L40S", 1)
             id="underscores, sizes with a letter, a short option",
         ),
         pytest.param(
-            ["--model", MODEL, "--enable-prefix-caching", "--dtype", "bfloat16"],
-            VllmArgs(MODEL, (MODEL,), ignored=("--enable-prefix-caching", "--dtype bfloat16")),
+            ["--model", MODEL, "--trust-remote-code", "--dtype", "bfloat16"],
+            VllmArgs(MODEL, (MODEL,), ignored=("--trust-remote-code", "--dtype bfloat16")),
             id="options without a meaning here are kept for the log",
+        ),
+        pytest.param(
+            ["--model", MODEL, "--no-enable-prefix-caching", "--enable_prompt_tokens_details"],
+            VllmArgs(MODEL, (MODEL,), enable_prefix_caching=False, enable_prompt_tokens_details=True),
+            id="a switch that is on by default, and one that is off",
+        ),
+        pytest.param(
+            ["--model", MODEL, "--no-enable-prefix-caching", "--enable-prefix-caching"],
+            VllmArgs(MODEL, (MODEL,)),
+            id="of a switch set twice the last one counts",
         ),
     ],
 )
@@ -81,6 +91,16 @@ def test_an_l40s_runs_an_8b_model_with_the_kv_cache_that_is_left() -> None:
     assert profile.limits.max_num_seqs == 128
     # 0.9 of 44.4 GiB without 15 GiB of weights and about 2 beside them, at 128 KiB a token.
     assert profile.limits.kv_tokens == pytest.approx(192_000, rel=0.02)
+
+
+@pytest.mark.parametrize("switches", [[], ["--no-enable-prefix-caching", "--enable-prompt-tokens-details"]])
+def test_an_engine_shares_blocks_unless_its_arguments_forbid_it(switches: list[str]) -> None:
+    args = parse_args(["--model", MODEL, "--served-model-name", "chat", *switches])
+    assert isinstance(args, VllmArgs)
+    profile = profiles().resolve(args, L40S)
+    assert isinstance(profile, EngineProfile)
+    assert profile.limits.prefix_caching == (not switches)
+    assert profile.prompt_tokens_details == bool(switches)
 
 
 def test_the_load_delay_follows_from_the_weights() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from argosy.engine import EngineLimits, RejectedRequest, Scheduler, StepCoefficients
+from argosy.engine import EngineLimits, PromptPrefix, RejectedRequest, Scheduler, StepCoefficients
 from argosy_sim.livefleet.vllm.driver import EngineDriver
 from argosy_sim.livefleet.vllm.metrics import EngineIdentity, VllmMetrics
 
@@ -22,23 +22,37 @@ class Engine:
 
     def __init__(self, limits: EngineLimits = LIMITS) -> None:
         self.log: list[str] = []
-        self.metrics = VllmMetrics(EngineIdentity("m", 1024, 16, 64))
+        identity = EngineIdentity("m", 1024, 16, 64, prefix_caching=limits.prefix_caching)
+        self.metrics = VllmMetrics(identity)
         self.driver = EngineDriver(Scheduler(limits, STEPS), self.metrics, self.log.append)
         self.tokens_s: list[float] = []
         self.done = asyncio.Event()
 
     def ask(self, num_tokens: int) -> int | RejectedRequest:
-        def on_token(index: int) -> None:
+        def on_token(index: int, cached_tokens: int) -> None:
             self.tokens_s.append(time.monotonic())
             if index == num_tokens - 1:
                 self.done.set()
 
         return self.driver.submit((10, num_tokens), num_tokens, on_token)
 
-    def sum_of(self, name: str) -> float:
+    async def finds(self, prefix: PromptPrefix, prompt_tokens: int = 100) -> int:
+        """How much of a prompt the prefix cache holds, once its only token came."""
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def on_token(index: int, cached_tokens: int) -> None:
+            found.set_result(cached_tokens)
+
+        assert isinstance(self.driver.submit((prompt_tokens, 1), 1, on_token, prefix), int)
+        return await found
+
+    def value_of(self, name: str) -> float:
         text = self.metrics.render(self.driver.load).decode()
-        line = next(line for line in text.splitlines() if line.startswith(f"vllm:{name}_sum"))
+        line = next(line for line in text.splitlines() if line.startswith(f"vllm:{name}"))
         return float(line.split()[-1])
+
+    def sum_of(self, name: str) -> float:
+        return self.value_of(f"{name}_sum")
 
 
 async def test_a_late_event_loop_slows_no_engine_down() -> None:
@@ -128,3 +142,51 @@ async def test_an_abort_between_two_batches_leaves_the_engine_usable() -> None:
     engine.ask(2)
     await asyncio.wait_for(engine.done.wait(), 5)
     assert engine.driver.num_requests == 0
+
+
+CHAIN = PromptPrefix((7, 8, 9, 10), 64, 16)
+FORK = PromptPrefix((7, 8, 9, 11), 64, 16)
+
+
+@pytest.mark.parametrize("batches_in_flight", [1, 2])
+async def test_the_metrics_count_what_prompts_find_as_vllm_does(batches_in_flight: int) -> None:
+    engine = Engine(replace(LIMITS, prefix_caching=True, batches_in_flight=batches_in_flight))
+    assert [await engine.finds(each) for each in (CHAIN, FORK, CHAIN)] == [0, 48, 64]
+    expected = {
+        "prompt_tokens_total": 300,
+        "prompt_tokens_cached_total": 112,
+        'prompt_tokens_by_source_total{engine="0",model_name="m",source="local_compute"}': 188,
+        'prompt_tokens_by_source_total{engine="0",model_name="m",source="local_cache_hit"}': 112,
+        "prefix_cache_queries_total": 300,
+        "prefix_cache_hits_total": 112,
+        "request_prefill_kv_computed_tokens_sum": 188,
+        "request_prompt_tokens_sum": 300,
+        # As of vLLM 0.32: what was computed and three tokens.
+        "iteration_tokens_total_sum": 191,
+    }
+    assert {name: engine.value_of(name) for name in expected} == expected
+
+
+async def test_an_engine_without_a_prefix_cache_finds_and_queries_nothing() -> None:
+    engine = Engine()
+    assert [await engine.finds(CHAIN), await engine.finds(CHAIN)] == [0, 0]
+    assert engine.value_of("prefix_cache_queries_total") == 0
+    assert engine.value_of("prompt_tokens_cached_total") == 0
+
+
+async def test_what_was_evicted_is_computed_and_found_again() -> None:
+    engine = Engine(replace(LIMITS, prefix_caching=True))
+    assert await engine.finds(CHAIN) == 0
+    # 64 blocks in all, of which this one takes 63.
+    assert await engine.finds(PromptPrefix((1,), 1000), 1000) == 0
+    assert await engine.finds(CHAIN) < 64
+    assert await engine.finds(CHAIN) == 64
+
+
+async def test_an_aborted_prompt_leaves_what_it_computed() -> None:
+    engine = Engine(replace(LIMITS, prefix_caching=True))
+    asked = engine.driver.submit((100, 50), 50, lambda index, cached_tokens: None, CHAIN)
+    assert isinstance(asked, int)
+    await asyncio.sleep(3 * STEP_S)
+    engine.driver.abort(asked)
+    assert await engine.finds(CHAIN) == 64

@@ -18,6 +18,7 @@ from argosy_sim.livefleet.vllm.openai_api import (
     parse_generation,
     text_of,
 )
+from argosy_sim.livefleet.vllm.prompt import Prompt
 
 ENGINE = ServedEngine(("chat", "alias"), 1000)
 LENGTHS = [
@@ -91,6 +92,10 @@ def test_the_longest_answer_is_as_openai_has_it(
         pytest.param(
             Endpoint.CHAT, {"max_tokens": 999}, "you requested 1001 tokens", id="one token too many"
         ),
+        pytest.param(Endpoint.CHAT, {"cache_salt": ""}, "a non-empty string", id="an empty salt"),
+        pytest.param(Endpoint.CHAT, {"cache_salt": 7}, "a non-empty string", id="a number as a salt"),
+        pytest.param(Endpoint.CHAT, {"cache_salt": "a/b"}, "must not contain '@', '/', '\\\\'", id="a path"),
+        pytest.param(Endpoint.CHAT, {"cache_salt": "x" * 129}, "at most 128 characters", id="a long salt"),
     ],
 )
 def test_a_request_that_cannot_be_served_is_refused(
@@ -100,6 +105,105 @@ def test_a_request_that_cannot_be_served_is_refused(
     assert isinstance(answer, ApiError)
     assert answer.status == 400
     assert words in answer.message
+
+
+SHARING = ServedEngine(("chat",), 1000, {"poet": "/adapters/poet", "poet-2": "/adapters/poet"}, 16)
+LONG = "All of this is the same. " * 40
+
+
+def prefix_of(endpoint: Endpoint = Endpoint.CHAT, **fields: Any) -> tuple[int, ...]:
+    default = {"messages": [{"role": "user", "content": LONG}]} if endpoint is Endpoint.CHAT else {}
+    body = json.dumps({"model": "chat", **default, **fields}).encode()
+    answer = parse_generation(endpoint, body, SHARING)
+    assert isinstance(answer, Generation), answer
+    assert answer.prefix is not None
+    assert answer.prefix.tokens_each == 16
+    assert answer.prefix.tokens == (answer.prompt_tokens - 1) // 16 * 16
+    return answer.prefix.ids
+
+
+def test_equal_prompts_share_all_blocks_but_that_of_the_last_token() -> None:
+    assert prefix_of() == prefix_of(max_tokens=3, stream=True)
+    assert len(prefix_of()) == 15  # 250 tokens
+    parts = [{"type": "text", "text": LONG[:100]}, {"type": "text", "text": LONG[100:]}]
+    assert prefix_of(messages=[{"role": "user", "content": parts}]) == prefix_of()
+
+
+def test_a_conversation_shares_what_was_said_before() -> None:
+    asked = [{"role": "system", "content": "x" * 99}, {"role": "user", "content": LONG}]
+    answered = [*asked, {"role": "assistant", "content": text_of(37)}, {"role": "user", "content": "more"}]
+    before, after = prefix_of(messages=asked), prefix_of(messages=answered)
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"model": "poet"}, id="an adapter"),
+        pytest.param({"model": "poet-2"}, id="another adapter from the same source"),
+        pytest.param({"cache_salt": "tenant-1"}, id="a cache salt"),
+        pytest.param({"cache_salt": "tenant-2"}, id="another cache salt"),
+        pytest.param({"messages": [{"role": "system", "content": LONG}]}, id="another role"),
+        pytest.param({"messages": [{"role": "user", "content": "!" + LONG}]}, id="another first letter"),
+        pytest.param({"tools": [{"type": "function", "function": {"name": "f"}}]}, id="tools"),
+        pytest.param({"endpoint": Endpoint.TEXT, "prompt": LONG}, id="no chat"),
+        pytest.param({"endpoint": Endpoint.TEXT, "prompt": list(range(250))}, id="token ids"),
+        pytest.param(
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": LONG}]}
+                ]
+            },
+            id="an image before it",
+        ),
+    ],
+)
+def test_prompts_that_begin_differently_share_nothing(fields: dict[str, Any]) -> None:
+    assert not set(prefix_of(**fields)) & set(prefix_of())
+    assert prefix_of(**fields) == prefix_of(**fields)
+
+
+def test_an_adapter_from_another_source_shares_nothing() -> None:
+    body = json.dumps({"model": "poet", "prompt": LONG}).encode()
+    elsewhere = ServedEngine(("chat",), 1000, {"poet": "/adapters/poet-of-today"}, 16)
+    one, two = (parse_generation(Endpoint.TEXT, body, engine) for engine in (SHARING, elsewhere))
+    assert isinstance(one, Generation)
+    assert isinstance(two, Generation)
+    assert one.prefix is not None
+    assert two.prefix is not None
+    assert not set(one.prefix.ids) & set(two.prefix.ids)
+
+
+def test_an_engine_without_a_prefix_cache_is_asked_for_no_blocks() -> None:
+    assert valid(Endpoint.TEXT, prompt=LONG).prefix is None
+
+
+@given(st.binary(max_size=120), st.binary(max_size=60), st.binary(max_size=60), st.integers(1, 9))
+def test_prompts_share_exactly_the_full_blocks_that_are_equal(
+    before: bytes, one: bytes, two: bytes, block_size: int
+) -> None:
+    prompts = [Prompt(before + rest, (), 0) for rest in (one, two)]
+    ids = [found.ids if (found := prompt.prefix(block_size, ())) else () for prompt in prompts]
+    width = 4 * block_size
+    most = min((prompt.num_tokens - 1) // block_size for prompt in prompts)
+    common = 0
+    while common < most and (before + one)[: (common + 1) * width] == (before + two)[: (common + 1) * width]:
+        common += 1
+    assert ids[0][:common] == ids[1][:common]
+    assert not set(ids[0][common:]) & set(ids[1])
+
+
+@pytest.mark.parametrize("details", [True, False])
+def test_usage_has_the_cached_tokens_where_the_engine_was_started_so(details: bool) -> None:
+    engine = ServedEngine(("chat",), 1000, {}, 16, details)
+    body = b'{"prompt":"x","max_tokens":2,"stream_options":{"include_usage":true}}'
+    request = parse_generation(Endpoint.TEXT, body, engine)
+    assert isinstance(request, Generation)
+    answer = Answer("id-1", 7)
+    whole = json.loads(answer.whole(request, 48))["usage"]
+    assert whole["prompt_tokens_details"] == ({"cached_tokens": 48} if details else None)
+    assert _events(_dechunked(answer.frames(request).last(1, 48)))[-1]["usage"] == whole
 
 
 @given(st.text(), st.integers(1, 900), st.booleans())
