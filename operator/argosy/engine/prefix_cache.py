@@ -12,6 +12,7 @@ blocks are free.
 - Blocks in use are counted, and counted once. A sequence that ends gives back its last block first; those
   that no other holds go to the end of the free queue and can be found there until they are taken, from the
   front. A prefix therefore always loses its last blocks first: what is left is a leading part.
+- A block that is not full goes to the front of the free queue: nothing can find it, so it is taken first.
 - A block that is found in the free queue spares its computing, but not its room.
 - A preempted sequence finds its own blocks again, as far as they were not taken meanwhile.
 
@@ -66,10 +67,18 @@ class PrefixCache:
             else:
                 self._free[key] = there - taken
 
-    def give_back(self, shared: tuple[Key, ...], own: tuple[Key, ...], num_nameless: int) -> int:
-        """A sequence's blocks, the last one first: nameless, its own, shared ones. How many are free now."""
+    def give_back(
+        self, shared: tuple[Key, ...], own: tuple[Key, ...], num_nameless: int, num_partial: int
+    ) -> int:
+        """A sequence's blocks, the last one first: nameless, its own, shared ones. How many are free now.
+
+        num_partial: blocks that are not full, 0 or 1
+        """
+        if num_partial:
+            self._add_nameless(num_partial)
+            self._free.move_to_end((self._number, None), last=False)
         self._add_nameless(num_nameless)
-        num_free = num_nameless
+        num_free = num_partial + num_nameless
         for key in reversed(own):
             self._free[key] = 1
             num_free += 1

@@ -401,14 +401,13 @@ class Scheduler:
         if self._cache is None:
             self._free_blocks += sequence.blocks
             return
-        num_own = sequence.blocks - sequence.held
+        num_full = sequence.computed // self.limits.block_size
+        num_own = num_full - sequence.held
         is_all_shared = sequence.held == len(sequence.shared)
-        sequence.left = 0
-        if is_preempted and is_all_shared:
-            sequence.left = max(sequence.computed // self.limits.block_size - sequence.held, 0)
+        sequence.left = num_own if is_preempted and is_all_shared else 0
         shared = sequence.shared[: sequence.held]
         self._free_blocks += self._cache.give_back(
-            shared, sequence.own(sequence.left), num_own - sequence.left
+            shared, sequence.own(sequence.left), num_own - sequence.left, sequence.blocks - num_full
         )
         sequence.held = 0
 

@@ -167,7 +167,8 @@ class NaiveEngine:
         for block in reversed(sequence.blocks):
             block.uses -= 1
             if not block.uses:
-                self.free.append(block)
+                # What is not full cannot be found: it is taken first.
+                self.free.insert(len(self.free) if block.holds else 0, block)
         sequence.blocks = []
 
 

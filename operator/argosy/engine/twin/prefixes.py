@@ -45,14 +45,16 @@ def give_back(state: State, trace: EngineArrivals, request: int, in_kv: int, row
     shared = trace.shared[request]
     held = min(shared, full)
     own = full - held if row != at.NONE and held == shared else 0
-    nameless = blocks - held - own
+    nameless, partial = full - held - own, blocks - full
+    if partial > 0:
+        _prepend_nameless(state, partial)
     if nameless > 0:
         _append_nameless(state, nameless)
     if row != at.NONE:
         state.queue[row, at.OWN_RUN] = at.NONE
         if own > 0:
             state.queue[row, at.OWN_RUN] = _append(state, at.FIRST_ROW - row, held, held + own)
-    state.counts[at.FREE_BLOCKS] += nameless + own + _release(state, trace, request, held)
+    state.counts[at.FREE_BLOCKS] += partial + nameless + own + _release(state, trace, request, held)
 
 
 @TWIN.inlined
@@ -187,15 +189,20 @@ def _evict(state: State, num_blocks: int) -> None:
 @TWIN.inlined
 def _append(state: State, owner: int, low: int, high: int) -> int:
     """A run at the end of the queue: its number."""
+    return _insert(state, owner, low, high, state.runs[len(state.runs) - 1, at.AHEAD])
+
+
+@TWIN.inlined
+def _insert(state: State, owner: int, low: int, high: int, ahead: int) -> int:
+    """A run behind another one of the queue, or behind its ends, that is, in front: its number."""
     counts, runs = state.counts, state.runs
-    ends = len(runs) - 1
     run = counts[at.FREE_RUN]
     counts[at.FREE_RUN] = runs[run, at.BEHIND]
-    last = runs[ends, at.AHEAD]
+    behind = runs[ahead, at.BEHIND]
     runs[run, at.OWNER], runs[run, at.RUN_LOW], runs[run, at.RUN_HIGH] = owner, low, high
-    runs[run, at.AHEAD], runs[run, at.BEHIND] = last, ends
+    runs[run, at.AHEAD], runs[run, at.BEHIND] = ahead, behind
     runs[run, at.SOONER] = runs[run, at.LATER] = at.NONE
-    runs[last, at.BEHIND] = runs[ends, at.AHEAD] = run
+    runs[ahead, at.BEHIND] = runs[behind, at.AHEAD] = run
     return int(run)
 
 
@@ -207,6 +214,17 @@ def _append_nameless(state: State, num_blocks: int) -> None:
         state.runs[last, at.RUN_HIGH] += num_blocks
     else:
         _append(state, at.NAMELESS, 0, num_blocks)
+
+
+@TWIN.inlined
+def _prepend_nameless(state: State, num_blocks: int) -> None:
+    """Blocks in front of the queue: they are not full, so they are taken first."""
+    ends = len(state.runs) - 1
+    first = state.runs[ends, at.BEHIND]
+    if state.runs[first, at.OWNER] == at.NAMELESS:
+        state.runs[first, at.RUN_HIGH] += num_blocks
+    else:
+        _insert(state, at.NAMELESS, 0, num_blocks, ends)
 
 
 @TWIN.inlined
