@@ -13,6 +13,7 @@ blocks are free.
   that no other holds go to the end of the free queue and can be found there until they are taken, from the
   front. A prefix therefore always loses its last blocks first: what is left is a leading part.
 - A block that is not full goes to the front of the free queue: nothing can find it, so it is taken first.
+  With two batches in flight, one that a sequence filled just before its preemption or abort is not full yet.
 - A block that is found in the free queue spares its computing, but not its room.
 - A preempted sequence finds its own blocks again, as far as they were not taken meanwhile.
 

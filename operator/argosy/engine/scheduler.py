@@ -192,7 +192,7 @@ class Scheduler:
         for request_id in finished:
             self._ids.remove(request_id)
         for sequence in batch.ending:
-            self._release(sequence)
+            self._release(sequence, has_ended=True)
         prompt_tokens = sum(sequence.request.prompt_tokens for sequence in first_tokens)
         cached_tokens = sum(sequence.cached for sequence in first_tokens)
         counters = self.counters
@@ -324,11 +324,11 @@ class Scheduler:
         self._release(sequence)
         return True
 
-    def _release(self, sequence: Sequence) -> None:
+    def _release(self, sequence: Sequence, has_ended: bool = False) -> None:
         """Free the slot and the blocks of a sequence that ends, unless it has lost them."""
         if self._ending.get(sequence.request.id) is sequence:
             del self._ending[sequence.request.id]
-            self._give_back(sequence)
+            self._give_back(sequence, has_ended=has_ended)
 
     def _schedule_prefill(
         self, budget: int, may_admit: bool, admitted: list[Sequence]
@@ -396,12 +396,18 @@ class Scheduler:
         if self._cache is not None:
             self._cache.take(num_blocks)
 
-    def _give_back(self, sequence: Sequence, is_preempted: bool = False) -> None:
-        """Free all blocks of a sequence that leaves its slot. A preempted one may find its own again."""
+    def _give_back(self, sequence: Sequence, is_preempted: bool = False, has_ended: bool = False) -> None:
+        """Free all blocks of a sequence that leaves its slot. A preempted one may find its own again.
+
+        With two batches in flight, the last token that one computes from is not known yet when it is
+        decided, so that no block with it can be found.
+        """
         if self._cache is None:
             self._free_blocks += sequence.blocks
             return
-        num_full = sequence.computed // self.limits.block_size
+        is_ahead = self.limits.batches_in_flight > 1 and not has_ended
+        num_known = sequence.computed - (is_ahead and sequence.computed > sequence.target)
+        num_full = num_known // self.limits.block_size
         num_own = num_full - sequence.held
         is_all_shared = sequence.held == len(sequence.shared)
         sequence.left = num_own if is_preempted and is_all_shared else 0

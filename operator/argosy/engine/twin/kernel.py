@@ -198,7 +198,7 @@ def _finish_prefills(state: State, trace: EngineArrivals, num_done: int, now_ms:
             trace.first_ms[request] = now_ms
         if generated == trace.outputs[request]:
             in_kv = trace.prompts[request] + generated - 1
-            give_back(state, trace, request, in_kv, at.NONE)
+            give_back(state, trace, request, (in_kv, in_kv), at.NONE)
             finish(state, trace, request, now_ms)
         else:
             enter(state, trace, request, generated)

@@ -34,10 +34,10 @@ BATCH, KV, STEPS, FREE_BLOCKS, NEXT_END, FREE_SLOT = range(6)
 NUM_DUE, ARRIVED, TAKEN, STACKED, PARTIAL, PARTIAL_GENERATED, PARTIAL_KV, ENDING = range(6, 14)
 FREE_RUN = 14
 NUM_COUNTS = 15
-# Columns of a slot: its request, the step in which it ends, its neighbours in age, and the next
-# slot of those that end in the same step.
-REQUEST, END, OLDER, YOUNGER, ENDS_WITH = range(5)
-SLOT_COLUMNS = 5
+# Columns of a slot: its request, the step in which it ends, its neighbours in age, the next
+# slot of those that end in the same step, and the step after which it began to decode.
+REQUEST, END, OLDER, YOUNGER, ENDS_WITH, ENTERED = range(6)
+SLOT_COLUMNS = 6
 # Columns of a row of the queue: a preempted request, tokens generated, the run of its own blocks.
 QUEUED, QUEUED_GENERATED, OWN_RUN = range(3)
 QUEUE_COLUMNS = 3

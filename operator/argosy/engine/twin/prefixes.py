@@ -34,14 +34,19 @@ def take_blocks(state: State, num_blocks: int) -> None:
 
 
 @TWIN.inlined
-def give_back(state: State, trace: EngineArrivals, request: int, in_kv: int, row: int) -> None:
-    """The blocks of so many tokens are free. row: of the queue, for a preempted request; else NONE."""
+def give_back(state: State, trace: EngineArrivals, request: int, tokens: tuple[int, int], row: int) -> None:
+    """The blocks of a request are free.
+
+    tokens: in the KV cache, and those of them whose full blocks can be found
+    row:    of the queue, for a preempted request; else NONE
+    """
+    in_kv, known = tokens
     block_size = state.limits[at.BLOCK_SIZE]
     blocks = ceil_div(in_kv, block_size)
     if not state.limits[at.PREFIX_CACHING]:
         state.counts[at.FREE_BLOCKS] += blocks
         return
-    full = in_kv // block_size
+    full = known // block_size
     shared = trace.shared[request]
     held = min(shared, full)
     own = full - held if row != at.NONE and held == shared else 0

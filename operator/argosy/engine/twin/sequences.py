@@ -42,7 +42,7 @@ def enter(state: State, trace: EngineArrivals, request: int, generated: int) -> 
     counts[at.FREE_SLOT] = slots[slot, at.OLDER]
     end = steps + trace.outputs[request] - generated
     youngest = slots[-1, at.OLDER]
-    slots[slot, at.REQUEST], slots[slot, at.END] = request, end
+    slots[slot, at.REQUEST], slots[slot, at.END], slots[slot, at.ENTERED] = request, end, steps
     slots[slot, at.OLDER], slots[slot, at.YOUNGER] = youngest, len(slots) - 1
     slots[youngest, at.YOUNGER] = slot
     slots[-1, at.OLDER] = slot
@@ -80,7 +80,7 @@ def _stop(state: State, trace: EngineArrivals, slot: int) -> int:
 @TWIN.inlined
 def _release(state: State, trace: EngineArrivals, slot: int, in_kv: int) -> None:
     """The slot and the blocks of so many tokens are free."""
-    give_back(state, trace, state.slots[slot, at.REQUEST], in_kv, at.NONE)
+    give_back(state, trace, state.slots[slot, at.REQUEST], (in_kv, in_kv), at.NONE)
     _free_slot(state, slot)
 
 
@@ -192,16 +192,20 @@ def preempt_youngest(state: State, trace: EngineArrivals) -> None:
     place = end & (state.limits[at.RING] - 1)
     # The youngest of all is the head of its list: a sequence that begins to decode is put in front.
     state.ring[place] = slots[slot, at.ENDS_WITH]
+    ahead = int(state.limits[at.IN_FLIGHT] > 1 and counts[at.STEPS] > slots[slot, at.ENTERED])
     if counts[at.ENDING] > 0 and end == counts[at.STEPS]:
         request = slots[slot, at.REQUEST]
-        _release(state, trace, slot, trace.prompts[request] + trace.outputs[request] - 1)
+        in_kv = trace.prompts[request] + trace.outputs[request] - 1
+        give_back(state, trace, request, (in_kv, in_kv - ahead), at.NONE)
+        _free_slot(state, slot)
         counts[at.ENDING] -= 1
         state.totals[at.PREEMPTIONS] += 1
         return
     if state.ring[place] == at.NONE:
         state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
     request = slots[slot, at.REQUEST]
-    give_back(state, trace, request, _stop(state, trace, slot), counts[at.STACKED])
+    in_kv = _stop(state, trace, slot)
+    give_back(state, trace, request, (in_kv, in_kv - ahead), counts[at.STACKED])
     _free_slot(state, slot)
     counts[at.NEXT_END] = _next_end(state)
     _push(state, request, trace.outputs[request] - (end - counts[at.STEPS]))
@@ -211,7 +215,8 @@ def preempt_youngest(state: State, trace: EngineArrivals) -> None:
 def preempt_partial(state: State, trace: EngineArrivals) -> None:
     """The prompt that is partly computed goes to the head of the queue; its blocks are free."""
     counts = state.counts
-    give_back(state, trace, counts[at.PARTIAL], counts[at.PARTIAL_KV], counts[at.STACKED])
+    in_kv = counts[at.PARTIAL_KV]
+    give_back(state, trace, counts[at.PARTIAL], (in_kv, in_kv), counts[at.STACKED])
     _push(state, counts[at.PARTIAL], counts[at.PARTIAL_GENERATED])
     counts[at.PARTIAL] = at.NONE
 
