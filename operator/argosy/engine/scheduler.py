@@ -286,11 +286,18 @@ class Scheduler:
     # Inside.
 
     def _take_decode_blocks(self) -> None:
-        """One more block for each sequence at the end of its last; preempt until there are enough."""
+        """One more block for each sequence at the end of its last, the oldest first; preempt for the rest.
+
+        The free blocks are taken before any that a preemption frees: the order decides what stays findable.
+        """
         at_edge = -self._decode_steps % self.limits.block_size
-        while self._num_at_origin[at_edge] > self._free_blocks:
-            self._preempt(self._prefilling[-1] if self._prefilling else self._youngest())
-        self._take(self._num_at_origin[at_edge])
+        num_taken = 0
+        while (num_missing := self._num_at_origin[at_edge] - num_taken) > 0:
+            if not self._free_blocks:
+                self._preempt(self._prefilling[-1] if self._prefilling else self._youngest())
+                continue
+            num_taken += min(num_missing, self._free_blocks)
+            self._take(min(num_missing, self._free_blocks))
 
     def _youngest(self) -> Sequence:
         """Of those whose prompts are computed; there is one."""

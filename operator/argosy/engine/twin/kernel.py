@@ -60,14 +60,18 @@ def _take_decode_blocks(state: State, trace: EngineArrivals) -> bool:
     """One more block for each sequence at the end of its last; whether one was preempted."""
     counts = state.counts
     at_edge = -counts[at.STEPS] % state.limits[at.BLOCK_SIZE]
-    preempted = False
-    while state.at_origin[at_edge] > counts[at.FREE_BLOCKS]:
+    preempted, taken = False, 0
+    while state.at_origin[at_edge] > taken:
+        more = min(state.at_origin[at_edge] - taken, counts[at.FREE_BLOCKS])
+        if more > 0:
+            take_blocks(state, more)
+            taken += more
+            continue
         preempted = True
         if counts[at.PARTIAL] != at.NONE:
             preempt_partial(state, trace)
         else:
             preempt_youngest(state, trace)
-    take_blocks(state, state.at_origin[at_edge])
     return preempted
 
 
