@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy.snapshot import Term
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 ROUNDING = 1e-9
 """Slack of a comparison of shares: 0.07 * 100 must be 7 in floating point too."""

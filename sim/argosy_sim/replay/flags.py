@@ -13,10 +13,10 @@ from pathlib import Path
 from yarl import URL
 
 from argosy.errors import SpecError
+from argosy.traces.trace import BadTrace, Trace, load_trace
 from argosy_sim.replay.options import DEFAULT_DURATION_S, Pace, Source
 from argosy_sim.traffic.archetypes import Archetype, UnknownArchetype, find_archetype
 from argosy_sim.traffic.arrivals import RateStep, Schedule
-from argosy_sim.traffic.trace import BadTrace, Trace, load_trace
 
 
 def lengths_of(source: Source) -> Archetype | Trace:

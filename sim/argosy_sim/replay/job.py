@@ -16,15 +16,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from argosy.client.open_loop import RecordFile, ReplayResult, ReplayTarget, replay
+from argosy.client.planned import PlannedRequest
+from argosy.client.records import RequestRecord
 from argosy.errors import SpecError
 from argosy.exit_codes import ExitCode, exit_code
+from argosy.traces.trace import Trace
 from argosy_sim.measures.percentiles import LatencySummary, Percentiles, latency_summary
-from argosy_sim.measures.records import RequestRecord
 from argosy_sim.replay import flags
-from argosy_sim.replay.client import RecordFile, ReplayResult, ReplayTarget, replay
-from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
+from argosy_sim.replay.load import ClassLoad, plan_load
 from argosy_sim.replay.options import Pace, RequestFlags, Source
-from argosy_sim.traffic.trace import Trace
 
 START_DELAY_S = 0.5
 """From planning to the origin: the first request must not be late."""

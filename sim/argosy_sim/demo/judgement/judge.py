@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from argosy.client.records import RequestRecord
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
 from argosy_sim.demo.judgement.fleet_cost import run_cost_rate, static_peak_cost_rate
@@ -37,7 +38,6 @@ from argosy_sim.measures.attainment import (
 from argosy_sim.measures.cost import cost_usd
 from argosy_sim.measures.intervals import Interval, TooFew
 from argosy_sim.measures.percentiles import Percentiles, latency_summary
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import SpecError
+from argosy.traces.trace import Trace, TraceRequest
 from argosy_sim.replay.flags import (
     checked_path,
     checked_url,
@@ -19,7 +20,6 @@ from argosy_sim.replay.flags import (
 from argosy_sim.replay.options import Pace, Source
 from argosy_sim.traffic.archetypes import ARCHETYPES
 from argosy_sim.traffic.arrivals import RateStep
-from argosy_sim.traffic.trace import Trace, TraceRequest
 
 CHAT = ARCHETYPES["azure-conversation"]
 TRACE = Trace("t", (TraceRequest(0.0, 600, 3), TraceRequest(2.0, 50, 4)))

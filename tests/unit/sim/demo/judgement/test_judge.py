@@ -19,12 +19,12 @@ from demo_evidence import (
     slow,
 )
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
 from argosy_sim.demo.judgement.judge import ActJudgement, judge
 from argosy_sim.demo.judgement.shocks import recovery_windows
 from argosy_sim.demo.story import Shock, Story
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 DEAD = REPLICAS[2]
 ON_DEAD = f"{DEAD.address}:8000"
