@@ -27,8 +27,8 @@ class StreamMeter:
     """Feed it the body as it arrives; read the attributes at any time.
 
     `num_text_events` counts events with text. `gaps_s` are the times between them.
-    `completion_tokens`, `prompt_tokens` and `cached_tokens` are what the usage event said, `is_done` whether `[DONE]` came, `error` the
-    text of an error event, if any.
+    `completion_tokens`, `prompt_tokens` and `cached_tokens` are what the usage event said, `is_done`
+    whether `[DONE]` came, `error` the text of an error event, if any.
     """
 
     __slots__ = (

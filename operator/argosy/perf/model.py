@@ -98,10 +98,10 @@ class LibraryPerfModel:
         room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        limits = engine_limits(variant.engine, room.kv_capacity_tokens)
-        if found.origin is not Origin.USER:
-            # A user's profile was fitted as if batches were decided one by one: its lag is in its times.
-            limits = replace(limits, batches_in_flight=host_of(variant).batches_in_flight)
+        # One that was fitted as if batches were decided one by one has their lag in its step times.
+        is_user = found.origin is Origin.USER
+        in_flight = found.batches_in_flight if is_user else host_of(variant).batches_in_flight
+        limits = engine_limits(variant.engine, room.kv_capacity_tokens, in_flight)
         return EngineModel(limits, found.step_times, found.front_end_ms)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:

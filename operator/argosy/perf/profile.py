@@ -79,6 +79,7 @@ class Profile:
     uncertainty: relative standard error (0-1) of a step time, as measured on what the profile
                  was not made from; `source` says in a sentence where the figures come from
     front_end_ms: between a client and the engine, in TTFT and in no step time
+    batches_in_flight: of the engine that a user's step times were fitted with; `EngineLimits` has the meaning
     """
 
     key: ProfileKey
@@ -88,6 +89,7 @@ class Profile:
     uncertainty: float
     source: str
     front_end_ms: float = 0.0
+    batches_in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,15 @@ Exit codes (`argosy.exit_codes`): 0 every request was completed, 2 the input can
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from argosy.client.event_loop import awaited
+from argosy.client.flags import checked_path, checked_url, header_pairs, new_file
 from argosy.client.open_loop import RecordFile, ReplayResult, ReplayTarget, replay
 from argosy.client.planned import PlannedRequest
 from argosy.client.records import RequestRecord
@@ -53,14 +52,14 @@ def run(source: Source, pace: Pace, wanted: RequestFlags) -> ExitCode:
 
 def _job(source: Source, pace: Pace, wanted: RequestFlags) -> _Job:
     lengths, schedule = flags.paced(flags.lengths_of(source), pace)
-    headers, path = flags.header_pairs(wanted.headers), flags.checked_path(wanted.path)
+    headers, path = header_pairs(wanted.headers), checked_path(wanted.path)
     load = ClassLoad(wanted.class_name, wanted.model, lengths, schedule, wanted.seed, path, headers)
     requests = plan_load([load])
     if not requests:
         raise SpecError("the load holds no request")
-    url, timeout_s = flags.checked_url(wanted.target), wanted.timeout_s
+    url, timeout_s = checked_url(wanted.target, "--target"), wanted.timeout_s
     target = ReplayTarget(url, request_timeout_s=timeout_s, drain_timeout_s=timeout_s)
-    return _Job(load, requests, target, flags.new_file(wanted.out))
+    return _Job(load, requests, target, new_file(wanted.out))
 
 
 def _replayed(job: _Job, console: Console) -> ExitCode:
@@ -72,7 +71,7 @@ def _replayed(job: _Job, console: Console) -> ExitCode:
     console.print(f"{len(job.requests)} requests over {last_s:.1f} s to {job.target.base_url}", markup=False)
     kept = _KeptRecordFile(job.out)
     with kept as file:
-        result = _awaited(replay(job.requests, job.target, file, time.time() + START_DELAY_S))
+        result = awaited(replay(job.requests, job.target, file, time.time() + START_DELAY_S))
     summary = latency_summary(kept.records)
     _print_summary(console, summary, result)
     return exit_code(not summary.num_lost)
@@ -92,15 +91,6 @@ class _KeptRecordFile(RecordFile):
     def write(self, record: RequestRecord) -> None:
         super().write(record)
         self.records.append(record)
-
-
-def _awaited(work: Coroutine[Any, Any, ReplayResult]) -> ReplayResult:
-    """On uvloop where it is installed: 15 % less processor time, a tenth of the dispatch lag."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
 
 
 def _print_summary(console: Console, summary: LatencySummary, result: ReplayResult) -> None:

@@ -1,6 +1,6 @@
 """Moving a step time until a simulated engine shows what was measured.
 
-Owns the parameters, their prior, the noise of each quantity, and their derivatives; scipy solves.
+Owns the parameters, their prior and their derivatives; scipy solves.
 `fit` decides which parameters are free. Input: trials, a table, names. Output: `Solution`.
 
 Least squares of the logarithms of predicted over measured, in units of the quantity's noise,
@@ -13,27 +13,22 @@ of the same requests.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import StepTable
-from argosy.perf.measurements.rows import Measurement, OpenLoopLoad
+from argosy.engine.step_times import StepTable, StepTimeSource
 from argosy.perf.measurements.scaled import ScalingFactors, scaled
-from argosy.perf.measurements.trial import ObservedStatistic, Quantity, Trial
+from argosy.perf.measurements.trial import ObservedStatistic, Quantity
 
 FRONT_END = "front_end_ms"
 """What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
 
-# Relative noise of a measured mean. A TTFT holds queueing and the client's own delays; a table's
-# throughput was found by a search over a coarse grid of rates.
-_NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.15, Quantity.E2E: 0.03, Quantity.THROUGHPUT: 0.05}
-# Under open load the requests met other neighbours than ours do.
-_OPEN_NOISE_FACTOR = 2.0
-_UNKNOWN_SPREAD_FACTOR = 2.0
 _HUBER = 2.5
 
 # Standard deviations of the prior: logarithms of factors, milliseconds for the others.
@@ -44,7 +39,25 @@ _FAR = 50.0
 _USUAL_FRONT_END_MS = 5.0
 _DIFFERENCE = 0.02
 _MOST_STEPS = 20
+# Multiples of `differences`, the coarsest first.
+_ROUNDS = (15.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.5, 1.0, 0.5)
+_STEPS_PER_ROUND = 8
 _CONVERGED = 1e-3
+
+
+class Repeatable(Protocol):
+    """What was measured, and how an engine would have shown it: `Trial`, or a run of single requests."""
+
+    @property
+    def observed(self) -> tuple[ObservedStatistic, ...]:
+        """What was measured."""
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """Relative standard error of each observed value."""
+
+    def predict(self, limits: EngineLimits, source: StepTimeSource) -> Floats:
+        """What an engine with these step times shows for each of `observed`; shape (len(observed),)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class FitProblem:
     P free parameters, O observed values of all trials together.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[Repeatable, ...]
     limits: EngineLimits
     table: StepTable
     free: tuple[str, ...]
@@ -85,7 +98,7 @@ class FitProblem:
     @cached_property
     def noise(self) -> Floats:
         """Relative standard error of each observed value, shape (O,)."""
-        return np.array([_noise(self.trials[index].measurement, one) for index, one in self.observed])
+        return np.array([noise for trial in self.trials for noise in trial.noise])
 
     @cached_property
     def has_front_end(self) -> Floats:
@@ -149,25 +162,67 @@ class Solution:
 
 def solve(problem: FitProblem) -> Solution:
     """The most likely parameters, with what `left_out` needs."""
+    at, _ = _searched(problem, problem.start, problem.derivatives, _MOST_STEPS)
+    return _solution(problem, at)
+
+
+def solve_rough(problem: FitProblem) -> Solution:
+    """The same where single requests are compared, whose times jump where they meet another iteration.
+
+    Derivatives over small differences then show the jumps and not the slope, and the search ends where it
+    began. So it begins with coarse central differences and refines them, each round from the best
+    parameters so far (implicit filtering: Kelley, SIAM 2011).
+    """
+    best, least = problem.start, math.inf
+    for wider in _ROUNDS:
+        at, cost = _searched(problem, best, _central(problem, wider), _STEPS_PER_ROUND)
+        if cost < least:
+            best, least = at, cost
+    return _solution(problem, best)
+
+
+def _searched(
+    problem: FitProblem, start: Floats, derivatives: Callable[[Floats], Floats], most_steps: int
+) -> tuple[Floats, float]:
+    """Where a search from `start` ends, with these derivatives of the errors; and half the squares there."""
     from scipy.optimize import least_squares  # only where something is fitted
 
     def residuals(at: Floats) -> Floats:
         return np.concatenate([problem.errors(at) / problem.noise, (at - problem.start) / problem.widths])
 
     def jacobian(at: Floats) -> Floats:
-        return np.vstack([problem.derivatives(at) / problem.noise[:, None], np.diag(1 / problem.widths)])
+        return np.vstack([derivatives(at) / problem.noise[:, None], np.diag(1 / problem.widths)])
 
-    at: Floats = least_squares(
+    found = least_squares(
         residuals,
-        problem.start,
+        start,
         jacobian,
         bounds=(problem.floor, np.inf),
         loss="huber",
         f_scale=_HUBER,
         x_scale=problem.widths,
         xtol=_CONVERGED,
-        max_nfev=_MOST_STEPS,
-    ).x
+        max_nfev=most_steps,
+    )
+    return found.x, float(found.cost)
+
+
+def _central(problem: FitProblem, wider: float) -> Callable[[Floats], Floats]:
+    """Derivatives of the errors over differences so many times as wide, shape (O, P)."""
+
+    def derivatives(at: Floats) -> Floats:
+        columns = []
+        for index, difference in enumerate((wider * problem.differences).tolist()):
+            above, below = at.copy(), at.copy()
+            above[index] += difference
+            below[index] = max(problem.floor[index], below[index] - difference)
+            columns.append((problem.errors(above) - problem.errors(below)) / (above[index] - below[index]))
+        return np.stack(columns, axis=1)
+
+    return derivatives
+
+
+def _solution(problem: FitProblem, at: Floats) -> Solution:
     errors = problem.errors(at)
     scores = np.abs(errors / problem.noise)
     weights = np.minimum(1.0, _HUBER / np.maximum(scores, 1e-12)) / problem.noise**2
@@ -186,12 +241,3 @@ def left_out(problem: FitProblem, solution: Solution) -> Floats:
         shift = np.linalg.solve(normal - own.T @ jacobian, own.T @ solution.errors[mine])
         errors[mine] += jacobian @ shift
     return errors
-
-
-def _noise(row: Measurement, observed: ObservedStatistic) -> float:
-    noise = _NOISE[observed.quantity]
-    if isinstance(row.load, OpenLoopLoad):
-        noise *= _OPEN_NOISE_FACTOR
-    if observed.quantity is Quantity.TTFT and row.output.std is None:
-        noise *= _UNKNOWN_SPREAD_FACTOR
-    return noise

@@ -90,6 +90,8 @@ def profile_to_bytes(fitted: FittedProfile) -> bytes:
         "step_table": {name: getattr(table, name) for name in _SCALARS}
         | {name: getattr(table, name).tolist() for name in _ARRAYS},
     }
+    if profile.batches_in_flight != 1:
+        document["batches_in_flight"] = profile.batches_in_flight
     document["sha256"] = _digest(document)
     content = (_readable(document) + "\n").encode()
     if len(content) > MAX_BYTES:
@@ -176,7 +178,15 @@ def _profile(document: Mapping[str, Any]) -> Profile:
         uncertainty=float(uncertainty),
         source=str(document["source"]),
         front_end_ms=not_negative(float(document["provenance"]["front_end_ms"]), "provenance.front_end_ms"),
+        batches_in_flight=_in_flight(document.get("batches_in_flight", 1)),
     )
+
+
+def _in_flight(value: object) -> int:
+    """Raises SpecError for what `EngineLimits` does not take."""
+    if value not in (1, 2) or isinstance(value, bool | float):
+        raise SpecError(f"must be 1 or 2, got {value!r}", "batches_in_flight")
+    return int(str(value))
 
 
 def _require_time(table: StepTable, valid: ValidRange) -> None:

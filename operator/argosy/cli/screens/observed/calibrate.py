@@ -1,0 +1,147 @@
+"""`argosy perf calibrate FILE`: a profile from a run's first requests, judged on the rest.
+
+Input: a run and the options. Output: the profile's file, and its errors beside the shipped profile's, as text
+or JSON. The fit itself is `perf.observed.calibrate`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from argosy.cli.options import RunEngineOptions
+from argosy.cli.output import Output, digits
+from argosy.cli.progress import progress
+from argosy.cli.screens.observed.engine import RunEngine, engine_of, read
+from argosy.cli.screens.observed.replay import measures_document, print_run, run_document
+from argosy.cli.screens.replica import at_least_one
+from argosy.errors import SpecError
+from argosy.exit_codes import ExitCode
+from argosy.perf.measurements import CannotFit, FitQuestion, profile_to_bytes
+from argosy.perf.model import wanted_profile
+from argosy.perf.observed.calibrate import Calibrated, Parameter, calibrated
+from argosy.perf.observed.replay import CannotReplay, Comparison
+from argosy.perf.observed.run import ObservedRun
+from argosy.perf.protocol import OutOfRange
+
+
+def show(file: Path, asked: RunEngineOptions, where: tuple[int, Path], output: Output) -> None:
+    """Fit, write and print; `where`: how many requests are fitted to, and the profile's file.
+
+    Raises SpecError for a file or an option that cannot be used.
+    """
+    num_first, out = at_least_one(where[0], "--first"), where[1]
+    if out.resolve() == file.resolve():
+        raise SpecError(f"{out} is the run and would be replaced; name another", "--out")
+    run = read(file, output)
+    engine = engine_of(run, asked, (), output)
+    question = _question(engine, output)
+    with progress("fitting the profile"):
+        found = calibrated(run, question, engine.model, num_first)
+    if isinstance(found, CannotFit | CannotReplay):
+        output.refused(found)
+    try:
+        out.write_bytes(profile_to_bytes(found.fitted))
+    except OSError as error:
+        raise SpecError(f"{out} cannot be written: {error.strerror}", "--out") from error
+    if output.as_json:
+        output.document(_document(found, run, out))
+    else:
+        _print(found, run, out, output)
+    if _is_no_better(found):
+        raise typer.Exit(ExitCode.NOT_KEPT)
+
+
+def _question(engine: RunEngine, output: Output) -> FitQuestion:
+    wanted = wanted_profile(engine.variant)
+    if isinstance(wanted, OutOfRange):
+        output.refused(wanted)
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    return FitQuestion(wanted.key, engine.profile, engine.model.limits, today)
+
+
+def _is_no_better(found: Calibrated) -> bool:
+    """Whether the shipped profile predicts the requests that were not fitted at least as well."""
+    own, shipped = _error(found.rest), _error(found.prior_rest)
+    return own is not None and shipped is not None and own >= shipped
+
+
+def _error(comparisons: tuple[Comparison, ...]) -> float | None:
+    """Of a request's E2E, the median; None without requests."""
+    return next((one.median_request_error for one in comparisons if one.measure == "E2E"), None)
+
+
+def _print(found: Calibrated, run: ObservedRun, out: Path, output: Output) -> None:
+    console, profile = output.console, found.fitted.profile
+    console.print(f"{profile.key}: {profile.source}", soft_wrap=True)
+    print_run(run, console)
+    console.print(f"moved: {'; '.join(_moved(one) for one in found.parameters)}", soft_wrap=True)
+    table = Table()
+    for column in ("", "requests", "", "this profile", "the shipped profile"):
+        table.add_column(column)
+    parts = (
+        (f"fitted to (first {found.num_first})", found.first, found.prior_first),
+        ("not fitted to", found.rest, found.prior_rest),
+    )
+    for words, own, shipped in parts:
+        for one, other in zip(own, shipped, strict=True):
+            table.add_row(words, str(one.num_requests), str(one.measure), _errors(one), _errors(other))
+            words = ""
+    console.print(table)
+    if not found.rest:
+        console.print(f"no request is left to judge it: the run has {len(run.requests)}", soft_wrap=True)
+    console.print(
+        f"expect step times within {profile.uncertainty:.1%}; the front end adds"
+        f" {found.fitted.front_end_ms:.1f} ms to TTFT",
+        soft_wrap=True,
+    )
+    console.print(
+        f"wrote {out}; compare it with: argosy perf replay {run.name} --profile {out}", soft_wrap=True
+    )
+
+
+def _errors(one: Comparison) -> str:
+    """Of the mean, of the 95th percentile, of a single request."""
+    return (
+        f"mean {one.of('mean').error:+.1%}, p95 {one.of('p95').error:+.1%}, "
+        f"a request {one.median_request_error:.1%}"
+    )
+
+
+def _moved(one: Parameter) -> str:
+    """A factor as a change in per cent, milliseconds as they are; and in spreads of the prior."""
+    unit = f"{one.start:.2f} to {one.end:.2f} ms" if one.is_milliseconds else f"{one.factor - 1:+.1%}"
+    bound = ", at its bound" if one.is_at_bound else ""
+    return f"{one.name} {unit} ({one.spreads:+.1f} spreads{bound})"
+
+
+def _document(found: Calibrated, run: ObservedRun, out: Path) -> dict[str, Any]:
+    """What --json prints. Errors are ratios."""
+    fitted = found.fitted
+    return {
+        "file": str(out),
+        "profile": {
+            "key": str(fitted.profile.key),
+            "origin": str(fitted.profile.origin),
+            "error": digits(fitted.profile.uncertainty),
+        },
+        **run_document(run),
+        "front_end_ms": digits(fitted.front_end_ms),
+        "parameters": [
+            {
+                "name": one.name,
+                "start": digits(one.start),
+                "end": digits(one.end),
+                "spreads": digits(one.spreads),
+                "is_at_bound": one.is_at_bound,
+            }
+            for one in found.parameters
+        ],
+        "num_first": found.num_first,
+        "first": {"own": measures_document(found.first), "shipped": measures_document(found.prior_first)},
+        "rest": {"own": measures_document(found.rest), "shipped": measures_document(found.prior_rest)},
+    }
