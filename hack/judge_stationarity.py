@@ -3,8 +3,8 @@
     PYTHONPATH=operator:hack python hack/judge_stationarity.py
 
 Prints the share of each verdict over seeds that were not looked at when the test's limits were chosen
-(those were 0-399, 5000-5399 and 9000-9299). A time unit is one mean service. Queues begin empty, or with a backlog
-that was there before the first arrival counts: requests that came at time 0.
+(those were 0-399, 5000-5399 and 9000-9299). A time unit is one mean service. Queues begin empty, or with a
+backlog: requests that came at time 0.
 """
 
 from __future__ import annotations

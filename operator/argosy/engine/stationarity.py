@@ -47,9 +47,9 @@ MATERIAL_CHANGE = 0.25
 """Of the mean number in the system: percentiles hardly feel a smaller change over the whole run."""
 
 _QUANTILE = 2.5
-"""Standard errors on either side. Student's t with 17 degrees of freedom (20 batches less a level, a slope and
-a correlation) is within 2.11 in 95 of 100 cases, within 2.5 in 97.7. The rest is for the error of the error:
-correlations of 20 batches are known badly."""
+"""Standard errors on either side. Student's t with 17 degrees of freedom (20 batches less a level, a slope
+and a correlation) is within 2.11 in 95 of 100 cases, within 2.5 in 97.7. The rest is for the error of the
+error: correlations of 20 batches are known badly."""
 _PER_CELL = 5
 _MOST_WARM_UP = 0.25
 
