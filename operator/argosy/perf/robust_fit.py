@@ -146,6 +146,7 @@ def fit_parameters(
         search.start,
         search.all_derivatives,
         bounds=bounds,
+        method="dogbox",
         loss=str(loss),
         f_scale=scale,
         xtol=_CONVERGED,
