@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from argosy.api.engine.arguments import switch, value_of
 from argosy.engine.host import HostBeside
 from argosy.engine.in_flight import NotAsynchronous, SchedulingSettings, batches_in_flight
 from argosy.engine.step_times import StepTimeSource
@@ -23,8 +24,7 @@ from argosy.engine_version import assumed, in_words
 from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.snapshot.variant import Variant
 
-_ASYNC, _NO_ASYNC = "--async-scheduling", "--no-async-scheduling"
-_METHOD = "--spec-method"
+_ASYNC, _METHOD = "--async-scheduling", "--spec-method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ def host_of_version(version: Version | None, args: Sequence[str] = (), stages: i
     """Of an engine of this version (None: not known, taken for the newest) with these arguments."""
     asked = SchedulingSettings(
         release=assumed(version).release,
-        speculative_method=_speculative_method(args),
+        speculative_method=value_of(args, _METHOD) or None,
         pipeline_size=stages,
-        async_scheduling=_flag(args),
+        async_scheduling=switch(args, _ASYNC),
     )
     found = batches_in_flight(asked)
     # A vLLM that refuses to start serves nothing: what it would take does not matter.
@@ -101,19 +101,3 @@ def host_of_version(version: Version | None, args: Sequence[str] = (), stages: i
     how = "overlapped with the GPU" if overlapped else "before the GPU"
     overhead = OVERLAPPED if overlapped else SYNCHRONOUS
     return Host(overhead, in_flight, f"host of {in_words(version)}, {how}")
-
-
-def _flag(args: Sequence[str]) -> bool | None:
-    """What the last of the arguments says of asynchronous scheduling; None where none does."""
-    said = [flag for arg in args if (flag := arg.replace("_", "-")) in (_ASYNC, _NO_ASYNC)]
-    return said[-1] == _ASYNC if said else None
-
-
-def _speculative_method(args: Sequence[str]) -> str | None:
-    """How tokens are proposed; None where they are not."""
-    words = list(args)
-    for place, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag.replace("_", "-") == _METHOD:
-            return value if equals else next(iter(words[place + 1 :]), None)
-    return None

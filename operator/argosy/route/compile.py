@@ -137,7 +137,8 @@ def compile_routes(inputs: RouteInputs) -> RouteTable:
         for claim in _claims(inputs)
         for cell in cells[claim.class_key]
     )
-    routes = mirrored(routes, resolved.policy_by_class, inputs.classes, inputs.models)
+    ready = {name for name, num in _numbers(resolved.inputs.endpoints, EndpointState.READY).items() if num}
+    routes = mirrored(routes, resolved.policy_by_class, inputs.classes, inputs.models, ready)
     used = {backend.cluster for route in routes for backend in route.backends}
     # Clusters that no route uses stay as long as they have endpoints: their requests in flight must
     # finish, and the operator watches them until then.

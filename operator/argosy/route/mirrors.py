@@ -12,7 +12,7 @@ replica holds an adapter is a matter of its own class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from argosy.api import RouterPolicy, ServedModel, WorkloadClass
@@ -26,12 +26,17 @@ def mirrored(
     policies: Mapping[ClassKey, RouterPolicy],
     classes: Iterable[WorkloadClass],
     models: Iterable[ServedModel],
+    ready: Set[DeploymentKey],
 ) -> tuple[RouteEntry, ...]:
-    """The routes with the mirrors of their classes' policies; policies: by class."""
+    """The routes with the mirrors of their classes' policies.
+
+    policies: by class. ready: the clusters with a ready endpoint; where no replica is, requests wait for one,
+    and copies are not made
+    """
     if not any(policy.spec.mirrors for policy in policies.values()):
         return tuple(routes)
     known, models = {each.key: each for each in classes}, tuple(models)
-    largest = _largest_clusters(routes)
+    largest = _largest_clusters(routes, ready)
     found = []
     for route in routes:
         policy, copied = policies.get(route.class_key), known.get(route.class_key)
@@ -82,12 +87,14 @@ def missing_names(
     return tuple(sorted(name for name in named - adapters if not all(name in served for served in others)))
 
 
-def _largest_clusters(routes: Iterable[RouteEntry]) -> dict[ClassKey, DeploymentKey]:
-    """By class, of all of its routes; of equal ones the first by name."""
+def _largest_clusters(
+    routes: Iterable[RouteEntry], ready: Set[DeploymentKey]
+) -> dict[ClassKey, DeploymentKey]:
+    """By class, of all its routes the ready one with the largest share; of equal ones the first by name."""
     shares: dict[ClassKey, dict[DeploymentKey, float]] = {}
     for route in routes:
         of_class = shares.setdefault(route.class_key, {})
-        for backend in route.backends:
+        for backend in (each for each in route.backends if each.cluster in ready):
             of_class[backend.cluster] = of_class.get(backend.cluster, 0.0) + backend.share
     return {
         key: min(of_class, key=lambda name: (-of_class[name], name))

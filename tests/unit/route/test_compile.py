@@ -319,3 +319,35 @@ def test_what_a_cluster_has_may_go_to_another_only_where_every_class_allows_both
     assert alternatives(chat={L40S: 0.5, H100: 0.5}) == {L40S: (H100,), H100: (L40S,)}
     assert alternatives(chat={L40S: 0.5, H100: 0.5}, batch={L40S: 1.0}) == {L40S: (), H100: (L40S,)}
     assert alternatives(chat={H100: 1.0}) == {L40S: (), H100: ()}
+
+
+def test_requests_are_copied_to_another_class_while_it_has_a_ready_replica() -> None:
+    """Where none is, requests wait for one: copies would pile up."""
+    chat, canary = workload(), workload("canary")
+    cells = [
+        plan({name: 1.0}, cell=cell) for name, cell in ((L40S, "default/chat"), (H100, "default/canary"))
+    ]
+    both = cells[0].spec.model_copy(
+        update={
+            "cells": (*cells[0].spec.cells, *cells[1].spec.cells),
+            "deployments": (*cells[0].spec.deployments, *cells[1].spec.deployments),
+        }
+    )
+    of_both = cells[0].model_copy(update={"spec": both})
+    model: ServedModel = read(
+        ServedModel, {"metadata": {"name": "m", "namespace": "default"}, "spec": {"modelId": "a/b"}}
+    )
+
+    def mirrors(found: tuple[Endpoint, ...]) -> list[str]:
+        inputs = RouteInputs(
+            GATEWAY,
+            of_both,
+            (chat, canary),
+            (policy(mirrors=[{"name": "canary", "percent": 5}]),),
+            (model,),
+            {L40S: ready("10.0.0.1"), H100: found},
+        )
+        return [m.cluster for route in compile_routes(inputs).routes for m in route.mirrors]
+
+    assert mirrors(ready("10.0.0.2")) == [H100]
+    assert mirrors(out_of_rotation("10.0.0.2")) == []

@@ -59,7 +59,8 @@ def mirrors_of(
     classes: tuple[WorkloadClass, ...] = (CHAT, CANARY),
     models: tuple[ServedModel, ...] = MODELS,
 ) -> dict[str, tuple[MirrorRoute, ...]]:
-    answer = mirrored(routes, {ClassKey("n/chat"): found}, classes, models)
+    clusters = {backend.cluster for each in routes for backend in each.backends}
+    answer = mirrored(routes, {ClassKey("n/chat"): found}, classes, models, clusters)
     assert [(each.cell, each.backends) for each in answer] == [(r.cell, r.backends) for r in routes]
     return {each.class_key: each.mirrors for each in answer}
 
@@ -92,6 +93,16 @@ def test_a_request_has_one_copy_per_mirror_at_the_cluster_with_the_largest_share
     audit = workload("audit", "next")
     found = mirrors_of(routes, policy({"name": "canary"}, {"name": "audit"}), (CHAT, CANARY, audit))
     assert [each.cluster for each in found["n/chat"]] == ["n/b", "n/d"]
+
+
+def test_copies_go_to_a_cluster_with_a_ready_replica_only() -> None:
+    routes = [entry("chat", a=1.0), entry("canary", b=0.9, c=0.1)]
+    policies = {ClassKey("n/chat"): policy({"name": "canary"})}
+    clusters = [
+        [m.cluster for m in mirrored(routes, policies, (CHAT, CANARY), MODELS, ready)[0].mirrors]
+        for ready in ({"n/a", "n/b", "n/c"}, {"n/a", "n/c"}, {"n/a"})
+    ]
+    assert clusters == [["n/b"], ["n/c"], []]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.api.engine.arguments import value_of
 from argosy.perf.catalogue.fields import UnreadableFieldError
 from argosy.perf.catalogue.reading.context import LENGTHS, scaled_context
 from argosy.perf.catalogue.reading.deciding import first_unread
@@ -49,7 +50,7 @@ def _derived(trained: int, args: Sequence[str]) -> int:
 
 def _mapping(args: Sequence[str], flag: str) -> Mapping[str, Any]:
     """The JSON object behind a flag; empty where the flag is not there. Raises UnreadableFieldError."""
-    written = _value(args, flag)
+    written = value_of(args, flag)
     if written is None:
         return {}
     try:
@@ -59,14 +60,3 @@ def _mapping(args: Sequence[str], flag: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise UnreadableFieldError(flag, f"must be a JSON object, not {written[:60]!r}")
     return found
-
-
-def _value(args: Sequence[str], flag: str) -> str | None:
-    for number, arg in enumerate(args):
-        name, is_joined, value = arg.partition("=")
-        if name.replace("_", "-") != flag:
-            continue
-        if is_joined:
-            return value
-        return args[number + 1] if number + 1 < len(args) else ""
-    return None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from packaging.version import Version
 
+from argosy.api.engine.arguments import switch
 from argosy.engine_version import assumed
 from argosy.snapshot.architecture import Architecture
 from argosy.snapshot.variant import EngineSettings, Gpu, Variant
@@ -48,7 +49,7 @@ GRAPHS_SINCE = Version("0.21")
 """From here on the estimate of CUDA graphs is subtracted (VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS)."""
 _GRAPH_BYTES_PER_LAYER_AND_SIZE = 0.022 * _GIB / 51
 _MOST_CAPTURED = 512
-EAGER = "--enforce-eager"
+_EAGER = "--enforce-eager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def _cuda_bytes(gpu: Gpu, tensor_parallel: int) -> float:
 
 
 def _graph_bytes(a: Architecture, variant: Variant, version: Version) -> float:
-    if version.release < GRAPHS_SINCE.release or EAGER in variant.engine.args:
+    if version.release < GRAPHS_SINCE.release or switch(variant.engine.args, _EAGER):
         return 0.0
     layers = a.layers / variant.pipeline_parallel
     return _GRAPH_BYTES_PER_LAYER_AND_SIZE * layers * num_capture_sizes(variant.engine.max_num_seqs)

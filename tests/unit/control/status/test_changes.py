@@ -202,7 +202,7 @@ def programmed(status: ConditionStatus, reason: Reason) -> FleetStatus:
             (ConditionStatus.UNKNOWN, Reason.ENVOY_LATE),
             (ConditionStatus.UNKNOWN, Reason.ENVOY_LATE),
             [],
-            id="which is told once",
+            id="each once",
         ),
     ],
 )

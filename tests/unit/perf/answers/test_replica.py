@@ -119,10 +119,10 @@ def test_a_batch_and_its_rate_agree(speculation: Speculation | None, batch: int,
     closed = asked(speculation, batch=batch, cached_share=share)
     rate = closed.requests_per_s
     opened = asked(speculation, requests_per_s=rate, cached_share=share)
-    # Measured: 7.7 % at most; Poisson arrivals meet each other more often than a closed loop's.
+    # Measured: 7.7 and 7.01 % at most; Poisson arrivals meet each other more often than those of a loop.
     assert opened.itl_ms == pytest.approx(closed.itl_ms, rel=0.08)
     assert opened.step_ms == pytest.approx(closed.step_ms, rel=0.03)
-    assert opened.mean_batch == pytest.approx(closed.mean_batch, rel=0.075)
+    assert opened.mean_batch == pytest.approx(closed.mean_batch, rel=0.071)
     # A lone closed loop finds its engine idle; one that comes by chance waits for what is decided.
     assert closed.ttft_ms <= opened.ttft_ms < 1.6 * closed.ttft_ms + 1.5 * closed.step_ms
 
@@ -265,6 +265,8 @@ def test_a_card_of_which_only_the_memory_is_known_has_its_measured_figures_and_n
     found = answer(card, ReplicaQuestion(load), MODEL.with_profiles([measured]))
     assert isinstance(found, ReplicaAnswer), found
     assert (found.power, found.joule_per_token) == (None, None)
-    # Not the very same: a user's profile is asked as if one batch were in flight.
-    plain = asked(prompt_tokens=512, output_tokens=128, batch=16)
-    assert found.step_ms == pytest.approx(plain.step_ms, rel=0.001)
+    # The same figures as a user's of a known card.
+    own = MODEL.with_profiles([replace(known, origin=Origin.USER)])
+    plain = answer(LLAMA, ReplicaQuestion(load), own)
+    assert isinstance(plain, ReplicaAnswer), plain
+    assert (found.step_ms, found.ttft_ms) == (plain.step_ms, plain.ttft_ms)
