@@ -10,7 +10,9 @@ rho is quadratic near zero and grows like the distance far off, so that one bad 
 scipy's trust region searches in units of the prior's spread. Its own differences are relative to the value:
 at a prior of zero they have no size, and the size that stands in for it (1.5e-8) is smaller than the jumps of
 a simulation, where one request more or less joins an iteration. So derivatives are taken over `STEP` spreads
-on either side (on one side at a bound).
+on either side (on one side at a bound). Where single requests are compared, whose times jump with every
+iteration that they join, the caller gives several steps, the coarsest first: each round begins at the best
+values so far (implicit filtering: Kelley, SIAM 2011).
 
 Common random numbers: the function must be one of its values alone. Its maker draws lengths and arrivals
 once, before the fit, and simulates the same requests at every point; then a difference of two points shows
@@ -24,6 +26,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -129,40 +132,41 @@ Residuals = Callable[[Floats], Floats]
 
 
 def fit_parameters(
-    residuals: Residuals, parameters: Sequence[Parameter], loss: Loss = Loss.HUBER, scale: float = 2.5
+    residuals: Residuals,
+    parameters: Sequence[Parameter],
+    loss: Loss = Loss.HUBER,
+    scale: float = 2.5,
+    steps: tuple[float, ...] = (STEP,),
 ) -> RobustFit:
     """The values with the smallest cost near the prior.
 
     residuals: from values, shape (P,), to residuals, shape (O,): (predicted - measured)/noise, mostly of
                logarithms; a pure function (see the module)
     scale:     the residual beyond which `loss` grows slowly
-    """
-    from scipy.optimize import least_squares  # only where something is fitted
+    steps:     spreads on either side of a derivative, one search after another, each from the best so far
 
+    Raises SpecError for no parameter, no step, or a step that is not above 0.
+    """
+    if not parameters:
+        raise SpecError("at least one is needed", "parameters")
+    if not steps or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise SpecError(f"must be numbers above 0, got {steps}", "steps")
     search = _Search(residuals, tuple(parameters))
-    bounds = (search.low, search.high)
-    found = least_squares(
-        search.all_residuals,
-        search.start,
-        search.all_derivatives,
-        bounds=bounds,
-        method="dogbox",
-        loss=str(loss),
-        f_scale=scale,
-        xtol=_CONVERGED,
-        max_nfev=_MOST_STEPS,
-    )
-    at: Floats = found.x
-    count = len(at)
+    start_cost = robust_cost(search.all_residuals(search.start), loss, scale)
+    at, cost, has_converged = search.start, start_cost, False
+    for step in steps:
+        found = search.from_point(at, step, (loss, scale))
+        if found.cost <= cost:
+            at, cost, has_converged = found.x, float(found.cost), bool(found.status > 0)
     return RobustFit(
         values=search.values(at),
         moves=tuple(map(_move, search.parameters, at.tolist())),
-        cost=float(found.cost),
-        start_cost=robust_cost(search.all_residuals(search.start), loss, scale),
-        residuals=found.fun[:-count],
-        jacobian=search.data_derivatives(at) / search.spreads,
+        cost=cost,
+        start_cost=start_cost,
+        residuals=search.all_residuals(at)[: -len(at)],
+        jacobian=search.data_derivatives(at, steps[-1]) / search.spreads,
         num_simulated=search.num_simulated,
-        has_converged=bool(found.status > 0),
+        has_converged=has_converged,
     )
 
 
@@ -199,16 +203,29 @@ class _Search:
     def all_residuals(self, at: Floats) -> Floats:
         return np.concatenate([self._data(at), at])
 
-    def all_derivatives(self, at: Floats) -> Floats:
-        return np.vstack([self.data_derivatives(at), np.eye(len(at))])
+    def from_point(self, at: Floats, step: float, loss: tuple[Loss, float]) -> Any:
+        """Where scipy's search from `at` ends, with derivatives over `step`: scipy's `OptimizeResult`."""
+        from scipy.optimize import least_squares  # only where something is fitted
 
-    def data_derivatives(self, at: Floats) -> Floats:
-        """Per spread, shape (O, P): differences over `STEP` on either side, as far as the bounds let."""
+        return least_squares(
+            self.all_residuals,
+            at,
+            lambda here: np.vstack([self.data_derivatives(here, step), np.eye(len(here))]),
+            bounds=(self.low, self.high),
+            method="dogbox",
+            loss=str(loss[0]),
+            f_scale=loss[1],
+            xtol=_CONVERGED,
+            max_nfev=_MOST_STEPS,
+        )
+
+    def data_derivatives(self, at: Floats, step: float) -> Floats:
+        """Per spread, shape (O, P): differences over `step` on either side, as far as the bounds let."""
         columns = []
         for index in range(len(at)):
             below, above = at.copy(), at.copy()
-            below[index] = max(self.low[index], at[index] - STEP)
-            above[index] = min(self.high[index], at[index] + STEP)
+            below[index] = max(self.low[index], at[index] - step)
+            above[index] = min(self.high[index], at[index] + step)
             columns.append((self._data(above) - self._data(below)) / (above[index] - below[index]))
         return np.stack(columns, axis=1)
 
