@@ -34,6 +34,7 @@ from argosy.perf.validation.runs import Predicted, Run, predict
 
 WAIT_SHARE = 0.5
 _TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
+_LEAST_RATIO = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,10 @@ def residuals_of(cases: Sequence[ValidationCase]) -> Callable[[Floats], Floats]:
     """From the five values to (TPOT, TTFT) of all cases, shape (2 cases,), in units of their spread."""
 
     def residuals(values: Floats) -> Floats:
-        tpot, ttft = relative_errors(cases, RunCalibration(*values.tolist()))
-        return np.concatenate([np.log1p(tpot) / _TPOT_SPREAD, np.log1p(ttft) / _TTFT_SPREAD])
+        found = relative_errors(cases, RunCalibration(*values.tolist()))
+        # On its way the search may ask for a c0 so low that iterations take no time.
+        tpot, ttft = (np.log(np.maximum(1.0 + errors, _LEAST_RATIO)) for errors in found)
+        return np.concatenate([tpot / _TPOT_SPREAD, ttft / _TTFT_SPREAD])
 
     return residuals
 
