@@ -91,6 +91,11 @@ class RunVerdict:
         return self.state is Stationarity.STATIONARY
 
     @property
+    def is_unstable(self) -> bool:
+        """A queue grew, or one from before was worked off: no interval holds for such a run."""
+        return self.state in (Stationarity.OVERLOADED, Stationarity.BACKLOGGED)
+
+    @property
     def requests_per_s(self) -> float:
         """Arrivals per second in the measured part."""
         return self.num_requests / (self.end_s - self.start_s) if self.end_s > self.start_s else math.nan
