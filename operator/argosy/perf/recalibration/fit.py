@@ -101,6 +101,11 @@ class Start:
         return cls(calibration, PREFILL_ERROR * per_token_ms, overlapped)
 
     @property
+    def silicon_ms_per_token(self) -> float:
+        """What a token of a prompt takes in the largest iteration, without host and calibration."""
+        return self.prefill_spread / PREFILL_ERROR
+
+    @property
     def root(self) -> Floats:
         """A root of the covariance of theta, shape (4, 4), block diagonal: prefill is by itself."""
         return _root(self.prefill_spread, self.is_overlapped)

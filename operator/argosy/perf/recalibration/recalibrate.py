@@ -130,6 +130,8 @@ class Confidence:
     uncertainty: relative standard error (0-1) of a calibrated step time: the windows' scatter and
                  the estimate's own error, at the most uncertain of the loads last seen
     deviation:   by how much the calibrated step time exceeds the prior's, at the load last seen
+    prefill_deviation: the same of a token of a prompt in a full iteration; None where windows did not tell
+                 prefill from the rest
     """
 
     calibration: Calibration | None
@@ -139,6 +141,7 @@ class Confidence:
     updated_at_s: float
     drifted_at_s: float | None
     stragglers: tuple[Straggler, ...]
+    prefill_deviation: float | None = None
 
 
 def recalibrate(
@@ -315,7 +318,16 @@ def confidence(memory: CalibrationMemory, key: CalibrationKey) -> Confidence | N
         updated_at_s=state.updated_at_s,
         drifted_at_s=state.health.drifted_at_s,
         stragglers=stragglers(straggler_scores(state.lags).values()),
+        prefill_deviation=_prefill_deviation(state, known) if state.evidence.knows_prefill else None,
     )
+
+
+def _prefill_deviation(state: CalibrationState, known: Calibration) -> float:
+    start = state.start
+    usual_ms, seen_ms = (
+        each.s * start.silicon_ms_per_token + each.prefill_ms_per_token for each in (start.calibration, known)
+    )
+    return seen_ms / usual_ms - 1.0
 
 
 def uncertainty_at(state: CalibrationState, at: Row) -> float:

@@ -39,7 +39,7 @@ from argosy.perf.recalibration.fit import (
 )
 from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.observe import ObservedReplica, WindowMemory, observe
-from argosy.perf.recalibration.recalibrate import Prior, recalibrate
+from argosy.perf.recalibration.recalibrate import Prior, confidence, recalibrate
 from argosy.perf.recalibration.window import Window
 
 SILICON_MS = float(TIMES.matrix_ms[-1]) / (len(TIMES.matrix_ms) - 1)
@@ -68,6 +68,17 @@ def test_prefill_thirty_per_cent_slow_is_found(seed: int) -> None:
     for window in varied(truth, 5, seed=99, noise=0.0):
         at = row_of(window, TIMES)
         assert at.step_ms(found) == pytest.approx(at.step_ms(truth), rel=0.02)
+
+
+def test_what_users_see_of_prefill_is_its_time_over_the_profiles_and_nothing_where_it_is_not_known() -> None:
+    slow = learn(varied(Calibration(0.98, 1.34, 0.046, SLOW), 200, noise=0.0))
+    found = confidence(slow.memory, KEY)
+    assert found is not None
+    # Of a full iteration: 0.98 of the silicon's and 0.3 of it more.
+    assert found.prefill_deviation == pytest.approx(0.3 / 0.98, rel=0.25)
+    unknown = confidence(learn(varied(HOST_OVERHEAD, 5)).memory, KEY)
+    assert unknown is not None
+    assert unknown.prefill_deviation is None
 
 
 def test_slow_silicon_and_slow_prefill_are_told_apart_without_noise() -> None:
