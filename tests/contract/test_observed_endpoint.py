@@ -1,4 +1,4 @@
-"""`argosy perf observe`, `replay` and `calibrate` against a simulated vLLM server that is slower than assumed."""
+"""`argosy perf observe`, `replay` and `calibrate` against a simulated vLLM server slower than assumed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import until
 
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
@@ -133,7 +134,7 @@ def show(before: dict[str, Any], after: dict[str, Any]) -> None:
     for measure in before:
         errors = (before[measure]["mean"]["error"], after[measure]["mean"]["error"])
         request = after[measure]["median_request_error"]
-        print(f"{measure}: mean {errors[0]:+.1%} before, {errors[1]:+.1%} after, a request {request:.1%}")
+        print(f"{measure}: mean {errors[0]:+.1%} before, {errors[1]:+.1%} after, a request {request:.1%}")  # noqa: T201
 
 
 async def test_an_interrupted_run_leaves_a_file_that_is_marked_and_read(
@@ -142,9 +143,9 @@ async def test_an_interrupted_run_leaves_a_file_that_is_marked_and_read(
     trace, out = tmp_path / "trace.jsonl", tmp_path / "run.jsonl"
     write_trace(trace, 400, 10.0)
     process = await start("observe", endpoint, "--trace", str(trace), "--out", str(out))
-    async with asyncio.timeout(60):
-        while not out.exists() or out.read_text().count("\n") < 8:
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(
+        until, lambda: out.exists() and out.read_text().count("\n") >= 8, "some requests to be answered"
+    )
     process.send_signal(signal.SIGINT)
     stopped = await ended(process)
     assert stopped.code == 3, stopped

@@ -12,7 +12,6 @@ of them tell. Step times are those of an engine with as many batches in flight a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +21,7 @@ from argosy.engine import twin
 from argosy.engine.request import EngineLimits
 from argosy.engine.step_times import StepTable, StepTimeSource
 from argosy.perf.capacity.search import EngineModel
-from argosy.perf.measurements.fit import fit_error, implausible, prior_table, rounded
+from argosy.perf.measurements.fit import fit_error, implausible, not_settled, prior_table, rounded
 from argosy.perf.measurements.fitted import (
     CannotFit,
     CannotFitReason,
@@ -31,7 +30,7 @@ from argosy.perf.measurements.fitted import (
     FitQuestion,
     FittedProfile,
 )
-from argosy.perf.measurements.least_squares import FRONT_END, FitProblem, Solution, solve_rough
+from argosy.perf.measurements.least_squares import FRONT_END, FitProblem, solve_rough
 from argosy.perf.measurements.plausibility import is_plausible
 from argosy.perf.measurements.scaled import scaled
 from argosy.perf.measurements.trial import ObservedStatistic, Quantity
@@ -42,37 +41,10 @@ from argosy.perf.profile import Origin, Profile
 LEAST_REQUESTS = 20
 """Fewer single requests say less about six parts of a step time than the prior does."""
 
-_LOGARITHMS = ("s", "compute", "attention")
-_FREE = (*_LOGARITHMS, "c0", "cb", FRONT_END)
+_FREE = ("s", "compute", "attention", "c0", "cb", FRONT_END)
 # Relative: a request's mean gap holds the prefills that fell into it, its TTFT a part of an iteration.
 _NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.1}
 _LEAST_UNCERTAINTY = 0.01
-_AT_BOUND = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One part that was fitted, and where it went.
-
-    start, end: logarithms of factors; milliseconds of c0, cb and the front end
-    spreads:    the way from start to end, in standard deviations of the prior
-    """
-
-    name: str
-    start: float
-    end: float
-    spreads: float
-    is_at_bound: bool
-
-    @property
-    def is_milliseconds(self) -> bool:
-        """Whether it is a time and not the logarithm of a factor."""
-        return self.name not in _LOGARITHMS
-
-    @property
-    def factor(self) -> float:
-        """What a logarithm stands for."""
-        return math.exp(self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +58,6 @@ class Calibrated:
 
     fitted: FittedProfile
     num_first: int
-    parameters: tuple[Parameter, ...]
     first: tuple[Comparison, ...]
     rest: tuple[Comparison, ...]
     prior_first: tuple[Comparison, ...]
@@ -159,10 +130,10 @@ def calibrated(
             covered=_covered(run, num_first),
             files=(_provenance(run, num_first),),
             on_date=question.on_date,
-            notes=run.notes,
+            notes=(*run.notes, *not_settled(solution.fit)),
+            moves=solution.fit.moves,
         ),
         num_first=num_first,
-        parameters=_parameters(problem, solution),
         first=after.comparisons(first),
         rest=judged,
         prior_first=before.comparisons(first),
@@ -204,14 +175,6 @@ def _uncertainty(judged: tuple[Comparison, ...], prior: float) -> float:
     found = {one.measure: abs(one.of("mean").error) for one in judged}
     error = found.get(Measure.ITL, found.get(Measure.E2E, prior))
     return max(round(error, 5), _LEAST_UNCERTAINTY)
-
-
-def _parameters(problem: FitProblem, solution: Solution) -> tuple[Parameter, ...]:
-    columns = (problem.start, solution.at, problem.widths, problem.floor)
-    return tuple(
-        Parameter(name, start, end, (end - start) / width, bool(end - floor < _AT_BOUND))
-        for name, start, end, width, floor in zip(problem.free, *(c.tolist() for c in columns), strict=True)
-    )
 
 
 def _covered(run: ObservedRun, num_first: int) -> Covered:

@@ -16,6 +16,7 @@ from rich.table import Table
 from argosy.cli.options import RunEngineOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.progress import progress
+from argosy.cli.screens.fitted import move_document
 from argosy.cli.screens.observed.engine import RunEngine, engine_of, read
 from argosy.cli.screens.observed.replay import measures_document, print_run, run_document
 from argosy.cli.screens.replica import at_least_one
@@ -23,7 +24,7 @@ from argosy.errors import SpecError
 from argosy.exit_codes import ExitCode
 from argosy.perf.measurements import CannotFit, FitQuestion, profile_to_bytes
 from argosy.perf.model import wanted_profile
-from argosy.perf.observed.calibrate import Calibrated, Parameter, calibrated
+from argosy.perf.observed.calibrate import Calibrated, calibrated
 from argosy.perf.observed.replay import CannotReplay, Comparison
 from argosy.perf.observed.run import ObservedRun
 from argosy.perf.protocol import OutOfRange
@@ -79,7 +80,7 @@ def _print(found: Calibrated, run: ObservedRun, out: Path, output: Output) -> No
     console, profile = output.console, found.fitted.profile
     console.print(f"{profile.key}: {profile.source}", soft_wrap=True)
     print_run(run, console)
-    console.print(f"moved: {'; '.join(_moved(one) for one in found.parameters)}", soft_wrap=True)
+    console.print(f"moved from the prior: {'; '.join(map(str, found.fitted.moves))}", soft_wrap=True)
     table = Table()
     for column in ("", "requests", "", "this profile", "the shipped profile"):
         table.add_column(column)
@@ -112,13 +113,6 @@ def _errors(one: Comparison) -> str:
     )
 
 
-def _moved(one: Parameter) -> str:
-    """A factor as a change in per cent, milliseconds as they are; and in spreads of the prior."""
-    unit = f"{one.start:.2f} to {one.end:.2f} ms" if one.is_milliseconds else f"{one.factor - 1:+.1%}"
-    bound = ", at its bound" if one.is_at_bound else ""
-    return f"{one.name} {unit} ({one.spreads:+.1f} spreads{bound})"
-
-
 def _document(found: Calibrated, run: ObservedRun, out: Path) -> dict[str, Any]:
     """What --json prints. Errors are ratios."""
     fitted = found.fitted
@@ -131,16 +125,7 @@ def _document(found: Calibrated, run: ObservedRun, out: Path) -> dict[str, Any]:
         },
         **run_document(run),
         "front_end_ms": digits(fitted.front_end_ms),
-        "parameters": [
-            {
-                "name": one.name,
-                "start": digits(one.start),
-                "end": digits(one.end),
-                "spreads": digits(one.spreads),
-                "is_at_bound": one.is_at_bound,
-            }
-            for one in found.parameters
-        ],
+        "moves": [move_document(one) for one in fitted.moves],
         "num_first": found.num_first,
         "first": {"own": measures_document(found.first), "shipped": measures_document(found.prior_first)},
         "rest": {"own": measures_document(found.rest), "shipped": measures_document(found.prior_rest)},

@@ -17,12 +17,10 @@ from rich.table import Table
 from argosy.cli.options import RunEngineOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.screens.observed.engine import engine_of, read
+from argosy.engine.stationarity import RunVerdict, judge_run
 from argosy.exit_codes import ExitCode
 from argosy.perf.observed.replay import CannotReplay, Comparison, Replay, replayed
 from argosy.perf.observed.run import ObservedRun
-from argosy.perf.observed.stationarity import State, Verdict, judged
-
-_UNSTABLE = (State.OVERLOADED, State.BACKLOGGED)
 
 
 def show(file: Path, asked: RunEngineOptions, profiles: tuple[Path, ...], output: Output) -> None:
@@ -49,18 +47,18 @@ def show(file: Path, asked: RunEngineOptions, profiles: tuple[Path, ...], output
         output.console.print(f"{engine.profile.key}: {engine.profile.source}", soft_wrap=True)
         print_run(run, output.console)
         for name, verdict in verdicts.items():
-            output.console.print(f"{name}: {verdict}", soft_wrap=True)
+            output.console.print(f"{name}: {verdict.message}", soft_wrap=True)
         output.console.print(_table(comparisons))
-    if any(one.state in _UNSTABLE for one in verdicts.values()):
+    if any(one.is_unstable for one in verdicts.values()):
         raise typer.Exit(ExitCode.NOT_KEPT)
 
 
-def verdicts_of(run: ObservedRun, found: Replay) -> dict[str, Verdict]:
+def verdicts_of(run: ObservedRun, found: Replay) -> dict[str, RunVerdict]:
     """Of what was observed and of what was simulated."""
     arrivals_s = run.of("sent_s")
     return {
-        "observed": judged(arrivals_s, found.observed.e2e_ms / 1e3),
-        "simulated": judged(arrivals_s, found.predicted.e2e_ms / 1e3),
+        "observed": judge_run(arrivals_s, arrivals_s + found.observed.e2e_ms / 1e3),
+        "simulated": judge_run(arrivals_s, arrivals_s + found.predicted.e2e_ms / 1e3),
     }
 
 
@@ -105,12 +103,14 @@ def measures_document(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
-def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+def _verdict_document(verdict: RunVerdict) -> dict[str, Any]:
+    """Requests; the drift in requests per second."""
     return {
         "state": str(verdict.state),
+        "message": verdict.message,
         "mean_in_system": digits(verdict.mean_in_system),
-        "drift": digits(verdict.drift),
-        "standard_errors": digits(verdict.chance),
+        "drift_per_s": digits(verdict.drift_per_s),
+        "drift_error_per_s": digits(verdict.drift_error_per_s),
     }
 
 
