@@ -35,8 +35,6 @@ class CannotReplayReason(StrEnum):
 
     BEYOND_LIMITS = "BeyondLimits"
     """A request is longer than the engine takes."""
-    BEYOND_PROFILE = "BeyondProfile"
-    """A context is longer than the profile answers for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _request(values: object, index: int) -> ObservedRequest:
         output_tokens=tokens(entry, "output_tokens", "output_metrics.text_tokens"),
         e2e_ms=(at_s["last"] - at_s["start"]) * MS_PER_S,
         ttft_ms=(at_s["first"] - at_s["start"]) * MS_PER_S,
-        cached_tokens=entry.some("cached_tokens") or 0,
+        cached_tokens=entry.some("input_metrics.cached_tokens") or 0,
     )
 
 

@@ -60,7 +60,7 @@ def _list(report: ReportFields, name: str) -> Sequence[Any]:
 
 
 def _request(values: dict[str, Any], row: str) -> ObservedRequest:
-    gaps = values["itls"]
+    entry, gaps = ReportFields(values, row), values["itls"]
     if not isinstance(gaps, list):
         raise RefusedRunError(UnreadableRunReason.BAD_VALUE, f"{row}: itls must be a list, got {gaps!r:.40}")
     ttft_s = positive(values["ttfts"], row, "ttfts")
@@ -68,8 +68,8 @@ def _request(values: dict[str, Any], row: str) -> ObservedRequest:
     return ObservedRequest(
         id=row,
         sent_s=not_negative(values["start_times"], row, "start_times"),
-        prompt_tokens=int(positive(values["input_lens"], row, "input_lens")),
-        output_tokens=int(positive(values["output_lens"], row, "output_lens")),
+        prompt_tokens=entry.required_count("input_lens"),
+        output_tokens=entry.required_count("output_lens"),
         e2e_ms=(ttft_s + rest_s) * MS_PER_S,
         ttft_ms=ttft_s * MS_PER_S,
     )
