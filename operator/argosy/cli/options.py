@@ -225,7 +225,11 @@ class ObserveOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunEngineOptions:
-    """The engine of an observed run, as written; None: as in the run."""
+    """The engine of an observed run, as written; None: as in the run.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    config: of a model that it does not have
+    """
 
     model: str | None
     gpu: str | None
@@ -237,3 +241,5 @@ class RunEngineOptions:
     max_num_seqs: int | None
     max_num_batched_tokens: int | None
     max_model_len: int | None
+    gpu_memory: float | None = None
+    config: Path | None = None

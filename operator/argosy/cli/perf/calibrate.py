@@ -14,8 +14,10 @@ from argosy.cli.perf.replay import (
     MaxModelLen,
     MaxNumBatchedTokens,
     MaxNumSeqs,
+    RunConfig,
     RunFile,
     RunGpu,
+    RunGpuMemory,
     RunModel,
     RunPp,
     RunTp,
@@ -33,7 +35,9 @@ def calibrate(  # noqa: PLR0913 - one parameter per flag
     first: First = 100,
     out: Out = Path("profile.json"),
     model: RunModel = None,
+    config: RunConfig = None,
     gpu: RunGpu = None,
+    gpu_memory: RunGpuMemory = None,
     tp: RunTp = None,
     pp: RunPp = None,
     dtype: Weights = None,
@@ -49,9 +53,8 @@ def calibrate(  # noqa: PLR0913 - one parameter per flag
     A ServedModel uses the file as it uses one of argosy perf import. Exit
     code 3: on the rest it is no better than the shipped profile.
     """
-    engine = RunEngineOptions(
-        model, gpu, tp, pp, dtype, kv_dtype, vllm, max_num_seqs, max_num_batched_tokens, max_model_len
-    )
+    limits = (max_num_seqs, max_num_batched_tokens, max_model_len)
+    engine = RunEngineOptions(model, gpu, tp, pp, dtype, kv_dtype, vllm, *limits, gpu_memory, config)
     with answering("argosy perf calibrate", as_json) as found:
         require_readable([file])
         from argosy.cli.screens.observed import calibrate as screen  # imports the performance model

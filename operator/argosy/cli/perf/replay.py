@@ -53,11 +53,27 @@ MaxModelLen = Annotated[
     typer.Option("--max-model-len", metavar="TOKENS", help="As the engine was started; default: the run's."),
 ]
 
+RunGpuMemory = Annotated[
+    float | None,
+    typer.Option("--gpu-memory", metavar="GIB", help="Memory of a GPU that the catalogue does not have."),
+]
+RunConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The config.json of a model that the catalogue does not have.",
+        show_default=False,
+    ),
+]
+
 
 def replay(  # noqa: PLR0913 - one parameter per flag
     file: RunFile,
     model: RunModel = None,
+    config: RunConfig = None,
     gpu: RunGpu = None,
+    gpu_memory: RunGpuMemory = None,
     tp: RunTp = None,
     pp: RunPp = None,
     dtype: Weights = None,
@@ -74,9 +90,8 @@ def replay(  # noqa: PLR0913 - one parameter per flag
     Exit code 3: the run or its simulation was not stationary, so that its
     percentiles follow from its length.
     """
-    engine = RunEngineOptions(
-        model, gpu, tp, pp, dtype, kv_dtype, vllm, max_num_seqs, max_num_batched_tokens, max_model_len
-    )
+    limits = (max_num_seqs, max_num_batched_tokens, max_model_len)
+    engine = RunEngineOptions(model, gpu, tp, pp, dtype, kv_dtype, vllm, *limits, gpu_memory, config)
     with answering("argosy perf replay", as_json) as found:
         require_readable([file])
         from argosy.cli.screens.observed import replay as screen  # imports the performance model

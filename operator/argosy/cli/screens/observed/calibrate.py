@@ -6,7 +6,8 @@ or JSON. The fit itself is `perf.observed.calibrate`.
 
 from __future__ import annotations
 
-import time
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,15 @@ from argosy.cli.options import RunEngineOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.progress import progress
 from argosy.cli.screens.fitted import move_document
-from argosy.cli.screens.observed.engine import RunEngine, engine_of, read
+from argosy.cli.screens.observed.engine import questions_of, read
 from argosy.cli.screens.observed.replay import measures_document, print_run, run_document
 from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
 from argosy.exit_codes import ExitCode
-from argosy.perf.measurements import CannotFit, FitQuestion, profile_to_bytes
-from argosy.perf.model import wanted_profile
+from argosy.perf.measurements import CannotFit, profile_to_bytes
 from argosy.perf.observed.calibrate import Calibrated, calibrated
 from argosy.perf.observed.replay import CannotReplay, Comparison
 from argosy.perf.observed.run import ObservedRun
-from argosy.perf.protocol import OutOfRange
 
 
 def show(file: Path, asked: RunEngineOptions, where: tuple[int, Path], output: Output) -> None:
@@ -39,10 +38,9 @@ def show(file: Path, asked: RunEngineOptions, where: tuple[int, Path], output: O
     if out.resolve() == file.resolve():
         raise SpecError(f"{out} is the run and would be replaced; name another", "--out")
     run = read(file, output)
-    engine = engine_of(run, asked, (), output)
-    question = _question(engine, output)
+    questions = questions_of(run, asked, output)
     with progress("fitting the profile"):
-        found = calibrated(run, question, engine.model, num_first)
+        found = _best([calibrated(run, question, prior, num_first) for question, prior in questions])
     if isinstance(found, CannotFit | CannotReplay):
         output.refused(found)
     try:
@@ -57,12 +55,17 @@ def show(file: Path, asked: RunEngineOptions, where: tuple[int, Path], output: O
         raise typer.Exit(ExitCode.NOT_KEPT)
 
 
-def _question(engine: RunEngine, output: Output) -> FitQuestion:
-    wanted = wanted_profile(engine.variant)
-    if isinstance(wanted, OutOfRange):
-        output.refused(wanted)
-    today = time.strftime("%Y-%m-%d", time.gmtime())
-    return FitQuestion(wanted.key, engine.profile, engine.model.limits, today)
+def _best(
+    found: Sequence[Calibrated | CannotFit | CannotReplay],
+) -> Calibrated | CannotFit | CannotReplay:
+    """The one that fits its own requests best, for the rest only judges; where none is one, a refusal."""
+    fitted = [each for each in found if isinstance(each, Calibrated)]
+    return min(fitted, key=_first_error) if fitted else found[0]
+
+
+def _first_error(found: Calibrated) -> float:
+    error = _error(found.first)
+    return math.inf if error is None else error
 
 
 def _is_no_better(found: Calibrated) -> bool:

@@ -12,6 +12,12 @@ from typing import Any, TypeVar
 
 from argosy.cli.options import RunEngineOptions
 from argosy.cli.output import Output
+from argosy.cli.screens.measured import (
+    architecture_beyond_catalogue,
+    fit_questions,
+    require_described,
+    with_declared_gpu,
+)
 from argosy.cli.screens.replica import at_least_one, read_profile
 from argosy.engine.request import EngineLimits
 from argosy.engine_version import NEWEST, version_of
@@ -19,6 +25,8 @@ from argosy.errors import SpecError
 from argosy.keys import ModelKey
 from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.capacity.search import EngineModel
+from argosy.perf.host import host_of
+from argosy.perf.measurements import FitQuestion
 from argosy.perf.observed.readers.reading import read_run
 from argosy.perf.observed.run import Engine, ObservedRun, UnreadableRun
 from argosy.perf.profile import Profile
@@ -28,13 +36,15 @@ from argosy.snapshot import Dtype, EngineSettings, Variant
 
 _T = TypeVar("_T")
 _BLOCK = 16
+_ONE_BY_ONE = 1
+"""Batches in flight of an engine on a card of which nothing is known: engines for CPUs do not schedule
+asynchronously, and what another does is in its step times."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunEngine:
-    """The replica that was observed: what it is, the profile that answers for it, and the engine."""
+    """The profile that answers for the replica that was observed, and its engine."""
 
-    variant: Variant
     profile: Profile
     model: EngineModel
 
@@ -55,17 +65,38 @@ def engine_of(
     run: ObservedRun, asked: RunEngineOptions, profiles: tuple[Path, ...], output: Output
 ) -> RunEngine:
     """The engine; the command ends with a refusal where the performance model has none."""
-    variant = _variant(run, asked)
+    variant = _variant(run, asked, output)
     perf = LibraryPerfModel(shipped_library(), {}).with_profiles([read_profile(one) for one in profiles])
     profile, model = _known(perf.profile(variant), output), _known(perf.engine(variant), output)
+    _require_within(profile, run, output)
+    return RunEngine(profile, replace(model, limits=_as_observed(model.limits, run)))
+
+
+def questions_of(
+    run: ObservedRun, asked: RunEngineOptions, output: Output
+) -> tuple[tuple[FitQuestion, EngineModel], ...]:
+    """What a calibration begins with, each with the engine that it expects; several of an unknown GPU."""
+    variant = _variant(run, asked, output)
+    known = variant.declared_gpu is None
+    in_flight = host_of(variant).batches_in_flight if known else _ONE_BY_ONE
+    found = []
+    for question in fit_questions(variant, output):
+        _require_within(question.prior, run, output)
+        limits = replace(_as_observed(question.limits, run), batches_in_flight=in_flight)
+        prior = question.prior
+        engine = EngineModel(limits, prior.step_times, prior.front_end_ms)
+        found.append((replace(question, limits=limits), engine))
+    return tuple(found)
+
+
+def _require_within(profile: Profile, run: ObservedRun, output: Output) -> None:
     longest = max(one.prompt_tokens + one.output_tokens for one in run.requests)
     beyond = within(profile.valid, 0, 0, longest)
     if beyond is not None:
         output.refused(beyond)
-    return RunEngine(variant, profile, replace(model, limits=_as_observed(model, run)))
 
 
-def _variant(run: ObservedRun, asked: RunEngineOptions) -> Variant:
+def _variant(run: ObservedRun, asked: RunEngineOptions, output: Output) -> Variant:
     known = run.engine
     gpu, model = asked.gpu or known.gpu, asked.model or known.model
     for flag, value in (("--gpu", gpu), ("--model", model)):
@@ -73,7 +104,7 @@ def _variant(run: ObservedRun, asked: RunEngineOptions) -> Variant:
             raise SpecError(f"is needed: {run.name} does not name it", flag)
     if asked.vllm is not None and version_of(asked.vllm) is None:
         raise SpecError(f"must be a release of vLLM, such as {NEWEST}, got {asked.vllm!r}", "--vllm")
-    return Variant(
+    variant = Variant(
         model_key=ModelKey(""),
         model_id=model or "",
         served_names=(),
@@ -82,7 +113,13 @@ def _variant(run: ObservedRun, asked: RunEngineOptions) -> Variant:
         tensor_parallel=at_least_one(asked.tp or known.tp or 1, "--tp"),
         pipeline_parallel=at_least_one(asked.pp or known.pp or 1, "--pp"),
         engine=_settings(known, asked),
+        architecture=None
+        if asked.config is None
+        else architecture_beyond_catalogue(model or "", asked.config),
     )
+    variant = with_declared_gpu(variant, asked.gpu_memory, output)
+    require_described(variant, output)
+    return variant
 
 
 def _settings(known: Engine, asked: RunEngineOptions) -> EngineSettings:
@@ -107,12 +144,12 @@ def _settings(known: Engine, asked: RunEngineOptions) -> EngineSettings:
     )
 
 
-def _as_observed(model: EngineModel, run: ObservedRun) -> EngineLimits:
+def _as_observed(limits: EngineLimits, run: ObservedRun) -> EngineLimits:
     """With the KV cache that the engine reported, where it did."""
     if run.engine.kv_blocks is None:
-        return model.limits
+        return limits
     block = run.engine.block_size or _BLOCK
-    return replace(model.limits, kv_blocks=run.engine.kv_blocks, block_size=block)
+    return replace(limits, kv_blocks=run.engine.kv_blocks, block_size=block)
 
 
 def _known(found: _T | Refused[Any], output: Output) -> _T:
