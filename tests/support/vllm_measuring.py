@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,7 @@ def measure(vllm: VllmInstallation, folder: Path) -> Measured:
 async def _benchmarks(
     vllm: VllmInstallation, claim: AddressClaim, folder: Path
 ) -> tuple[list[Path], dict[float, dict[str, Any]]]:
-    engine = await _started(vllm, claim)
-    try:
+    async with started(vllm, claim) as engine:
         reports = []
         for concurrency, count in CLOSED:
             how = ("--max-concurrency", str(concurrency), "--num-prompts", str(count))
@@ -71,11 +72,19 @@ async def _benchmarks(
             how = ("--request-rate", str(rate), "--num-prompts", str(count))
             report = await _bench(vllm, engine, folder / f"open-{rate:g}.json", how)
             seen[rate] = json.loads(report.read_text())
+    return reports, seen
+
+
+@asynccontextmanager
+async def started(vllm: VllmInstallation, claim: AddressClaim) -> AsyncIterator[ProcessEngine]:
+    """A real engine that answers, until the end of the block."""
+    engine = await _started(vllm, claim)
+    try:
+        yield engine
     finally:
         give_up_s = time.monotonic() + 30
         await engine.terminate(lambda: time.monotonic() > give_up_s)
         await engine.ended()
-    return reports, seen
 
 
 async def _started(vllm: VllmInstallation, claim: AddressClaim) -> ProcessEngine:

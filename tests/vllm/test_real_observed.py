@@ -67,9 +67,8 @@ async def test_observe_calibrate_replay(vllm: VllmInstallation, tmp_path: Path, 
     described += tuple(word for flag, value in LIMITS.items() for word in (flag, str(value)))
     _, made = await perf("calibrate", str(out), "--first", str(FIRST), "--out", str(profile), *described)
     _, again = await perf("replay", str(out), "--profile", str(profile), *described)
-    say(
-        f"vLLM {run.engine.version}, {run.engine.kv_blocks} blocks; {again['stationary']['observed']['message']}"
-    )
+    say(f"vLLM {run.engine.version}, {run.engine.kv_blocks} blocks")
+    say(again["stationary"]["observed"]["message"])
     for measure, found in made["rest"]["own"].items():
         mean, p95 = found["mean"], found["p95"]
         say(

@@ -104,6 +104,9 @@ def _variant(run: ObservedRun, asked: RunEngineOptions, output: Output) -> Varia
             raise SpecError(f"is needed: {run.name} does not name it", flag)
     if asked.vllm is not None and version_of(asked.vllm) is None:
         raise SpecError(f"must be a release of vLLM, such as {NEWEST}, got {asked.vllm!r}", "--vllm")
+    architecture = None
+    if asked.config is not None:
+        architecture = architecture_beyond_catalogue(model or "", asked.config)
     variant = Variant(
         model_key=ModelKey(""),
         model_id=model or "",
