@@ -116,9 +116,7 @@ def _variant(run: ObservedRun, asked: RunEngineOptions, output: Output) -> Varia
         tensor_parallel=at_least_one(asked.tp or known.tp or 1, "--tp"),
         pipeline_parallel=at_least_one(asked.pp or known.pp or 1, "--pp"),
         engine=_settings(known, asked),
-        architecture=None
-        if asked.config is None
-        else architecture_beyond_catalogue(model or "", asked.config),
+        architecture=architecture,
     )
     variant = with_declared_gpu(variant, asked.gpu_memory, output)
     require_described(variant, output)
