@@ -113,8 +113,8 @@ def _variant(run: ObservedRun, asked: RunEngineOptions, output: Output) -> Varia
         served_names=(),
         pool="",
         gpu=gpu or "",
-        tensor_parallel=at_least_one(asked.tp or known.tp or 1, "--tp"),
-        pipeline_parallel=at_least_one(asked.pp or known.pp or 1, "--pp"),
+        tensor_parallel=_given(asked.tp, "--tp") or known.tp or 1,
+        pipeline_parallel=_given(asked.pp, "--pp") or known.pp or 1,
         engine=_settings(known, asked),
         architecture=architecture,
     )
@@ -126,23 +126,24 @@ def _variant(run: ObservedRun, asked: RunEngineOptions, output: Output) -> Varia
 def _settings(known: Engine, asked: RunEngineOptions) -> EngineSettings:
     default = EngineSettings()
     version = asked.vllm or known.version
-    num_seqs = asked.max_num_seqs or known.max_num_seqs or default.max_num_seqs
-    num_tokens = asked.max_num_batched_tokens or known.max_num_batched_tokens
-    for flag, value in (
-        ("--max-num-seqs", asked.max_num_seqs),
-        ("--max-num-batched-tokens", asked.max_num_batched_tokens),
-        ("--max-model-len", asked.max_model_len),
-    ):
-        if value is not None:
-            at_least_one(value, flag)
+    num_seqs = _given(asked.max_num_seqs, "--max-num-seqs") or known.max_num_seqs or default.max_num_seqs
+    num_tokens = (
+        _given(asked.max_num_batched_tokens, "--max-num-batched-tokens") or known.max_num_batched_tokens
+    )
+    longest = _given(asked.max_model_len, "--max-model-len") or known.max_model_len or default.max_model_len
     return EngineSettings(
         version=version if version is not None and version_of(version) is not None else None,
         max_num_seqs=num_seqs,
         max_num_batched_tokens=num_tokens or max(default.max_num_batched_tokens, num_seqs),
-        max_model_len=asked.max_model_len or known.max_model_len or default.max_model_len,
+        max_model_len=longest,
         quantization=asked.dtype or next((one for one in Dtype if one == known.dtype), None),
         kv_cache_dtype=None if asked.kv_dtype is None else Dtype(asked.kv_dtype),
     )
+
+
+def _given(value: int | None, flag: str) -> int | None:
+    """Raises SpecError for a flag that is no count."""
+    return None if value is None else at_least_one(value, flag)
 
 
 def _as_observed(limits: EngineLimits, run: ObservedRun) -> EngineLimits:
