@@ -109,7 +109,7 @@ def calibrated(
     problem = FitProblem((_FirstRequests(run, where),), question.limits, prior_table(question.prior), _FREE)
     solution = solve_rough(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
-    if not is_plausible(factors.s, question.prior.origin):
+    if _is_of_same_gpu(question) and not is_plausible(factors.s, question.prior.origin):
         return implausible(factors.s, question)
     table = rounded(scaled(problem.table, factors))
     after = replayed(run, EngineModel(question.limits, table, front_end_ms))
@@ -139,6 +139,11 @@ def calibrated(
         prior_first=before.comparisons(first),
         prior_rest=_of_rest(before, judged, rest),
     )
+
+
+def _is_of_same_gpu(question: FitQuestion) -> bool:
+    """Of a GPU that the catalogue does not have nothing is known that a run could contradict."""
+    return question.prior.key.gpu == question.key.gpu
 
 
 def _of_rest(before: Replay, judged: tuple[Comparison, ...], rest: slice) -> tuple[Comparison, ...]:

@@ -101,6 +101,11 @@ def test_an_engine_that_cannot_be_the_one_that_is_named_is_refused(before: Known
     found = calibrated(run, before.question, before.engine, 50)
     assert isinstance(found, CannotFit)
     assert found.reason is CannotFitReason.IMPLAUSIBLE
+    # Of a card that is not in the catalogue nothing is known that the run could contradict.
+    unknown = replace(before.question, key=replace(before.question.key, gpu="cpu-core"))
+    fitted_ = calibrated(run, unknown, before.engine, 50)
+    assert isinstance(fitted_, Calibrated)
+    assert abs(of(fitted_.rest, Measure.E2E).of("mean").error) < 0.05
 
 
 def test_a_request_beyond_the_engine_is_refused(before: Known) -> None:
