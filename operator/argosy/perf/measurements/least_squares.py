@@ -24,7 +24,7 @@ from argosy.engine.step_times import StepTable
 from argosy.perf.measurements.rows import Measurement, OpenLoopLoad
 from argosy.perf.measurements.scaled import ScalingFactors, scaled
 from argosy.perf.measurements.trial import ObservedStatistic, Quantity, Trial
-from argosy.perf.robust_fit import Loss, Parameter, RobustFit, fit_parameters
+from argosy.perf.robust_fit import STEP, Loss, Parameter, RobustFit, fit_parameters
 
 FRONT_END = "front_end_ms"
 """What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
@@ -134,10 +134,10 @@ class Solution:
         return found
 
 
-def solve(problem: FitProblem) -> Solution:
-    """The most likely parameters, with what `left_out` needs."""
+def solve(problem: FitProblem, steps: tuple[float, ...] = (STEP,)) -> Solution:
+    """The most likely parameters, with what `left_out` needs; `steps` as of `fit_parameters`."""
     noise = problem.noise
-    fit = fit_parameters(lambda at: problem.errors(at) / noise, problem.parameters, Loss.HUBER, _HUBER)
+    fit = fit_parameters(lambda at: problem.errors(at) / noise, problem.parameters, Loss.HUBER, _HUBER, steps)
     weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(fit.residuals), 1e-12)) / noise**2
     return Solution(fit, fit.values, fit.residuals * noise, fit.jacobian * noise[:, None], weights)
 
