@@ -2,9 +2,9 @@
 
     PYTHONPATH=operator:tests/support python hack/judge_recalibration.py
 
-The engines of `tests/support/scraped_engine.py`, scraped every 2 s with jitter, 3 % noise of 15 s at a time, loads
-of 0.3-0.9 of what they carry. Prints errors of the mean iteration at loads of 0.3, 0.6 and 0.9 (the
-largest of the three) and what was found of prefill. The seeds are not those that the limits of
+The engines of `tests/support/scraped_engine.py`, scraped every 2 s with jitter, 3 % noise of 15 s at a
+time, loads of 0.3-0.9 of what they carry. Prints errors of the mean iteration at loads of 0.3, 0.6 and 0.9
+(the largest of the three) and what was found of prefill. The seeds are not those that the limits of
 `perf.recalibration.fit` were chosen with (0-5).
 """
 

@@ -21,7 +21,7 @@ from argosy.perf.measurements.least_squares import FitProblem
 from argosy.perf.measurements.rows import ClosedLoopLoad, Latency, Measurement, TokenLengths
 from argosy.perf.measurements.scaled import tabulated
 from argosy.perf.measurements.trial import trial_of
-from argosy.perf.robust_fit import Bound, Loss, Parameter, Residuals, fit_parameters, robust_cost
+from argosy.perf.robust_fit import ROUGH_STEPS, Bound, Loss, Parameter, Residuals, fit_parameters, robust_cost
 from argosy.perf.shipped import shipped_measurements
 from argosy.perf.validation.calibration import (
     RunCalibration,
@@ -106,7 +106,7 @@ def test_a_function_of_jumps_is_descended_where_scipys_own_step_sees_none() -> N
 def test_coarse_steps_first_pass_wide_jumps() -> None:
     residuals = line(rounding=1.5)
     fine = fit_parameters(residuals, LINE, steps=(0.02,))
-    both = fit_parameters(residuals, LINE, steps=(1.0, 0.5, 0.2, 0.02))
+    both = fit_parameters(residuals, LINE, steps=ROUGH_STEPS)
     assert both.cost < 0.6 * fine.cost
     assert both.cost <= 1.1 * second_method(residuals, LINE, Loss.HUBER, 2.5)[1]
 

@@ -38,8 +38,6 @@ _UNITS = {"c0": "ms", "cb": "ms per sequence", FRONT_END: "ms"}
 # Far beyond what is plausible, and near enough that times stay finite on the way there.
 _FAR = 50.0
 _USUAL_FRONT_END_MS = 5.0
-# Spreads of the prior on either side of a derivative.
-_COARSE_FIRST = (1.0, 0.5, 0.2, STEP)
 
 
 class Repeatable(Protocol):
@@ -145,17 +143,8 @@ class Solution:
         return found
 
 
-def solve(problem: FitProblem) -> Solution:
-    """The most likely parameters, with what `left_out` needs."""
-    return _solved(problem, (STEP,))
-
-
-def solve_rough(problem: FitProblem) -> Solution:
-    """The same where single requests are compared, whose times jump where they meet another iteration."""
-    return _solved(problem, _COARSE_FIRST)
-
-
-def _solved(problem: FitProblem, steps: tuple[float, ...]) -> Solution:
+def solve(problem: FitProblem, steps: tuple[float, ...] = (STEP,)) -> Solution:
+    """The most likely parameters, with what `left_out` needs; `steps` as of `fit_parameters`."""
     noise = problem.noise
     fit = fit_parameters(lambda at: problem.errors(at) / noise, problem.parameters, Loss.HUBER, _HUBER, steps)
     weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(fit.residuals), 1e-12)) / noise**2

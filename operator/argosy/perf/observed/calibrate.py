@@ -30,13 +30,14 @@ from argosy.perf.measurements.fitted import (
     FitQuestion,
     FittedProfile,
 )
-from argosy.perf.measurements.least_squares import FRONT_END, FitProblem, solve_rough
+from argosy.perf.measurements.least_squares import FRONT_END, FitProblem, solve
 from argosy.perf.measurements.plausibility import is_plausible
 from argosy.perf.measurements.scaled import scaled
 from argosy.perf.measurements.trial import ObservedStatistic, Quantity
 from argosy.perf.observed.replay import CannotReplay, Comparison, Measure, Replay, latencies_of, replayed
 from argosy.perf.observed.run import ObservedRun
 from argosy.perf.profile import Origin, Profile
+from argosy.perf.robust_fit import STEP
 
 LEAST_REQUESTS = 20
 """Fewer single requests say less about six parts of a step time than the prior does."""
@@ -45,6 +46,9 @@ _FREE = ("s", "compute", "attention", "c0", "cb", FRONT_END)
 # Relative: a request's mean gap holds the prefills that fell into it, its TTFT a part of an iteration.
 _NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.1}
 _LEAST_UNCERTAINTY = 0.01
+# Spreads of the prior on either side of a derivative: a single request's times jump where it meets another
+# iteration.
+_COARSE_FIRST = (1.0, 0.5, 0.2, STEP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def calibrated(
         )
         return CannotFit(CannotFitReason.NO_ROWS, message)
     problem = FitProblem((_FirstRequests(run, where),), question.limits, prior_table(question.prior), _FREE)
-    solution = solve_rough(problem)
+    solution = solve(problem, _COARSE_FIRST)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
     if _is_of_same_gpu(question) and not is_plausible(factors.s, question.prior.origin):
         return implausible(factors.s, question)

@@ -20,9 +20,10 @@ squares and the identity, symmetric as it is written, never below the identity, 
 Prefill (p) can be told from the rest only where its share of the iterations varies: without prompts it is in
 no window, and with a constant share it looks like s. So p stays at the prior, and the others are estimated
 for that p, until its variance has fallen to `PREFILL_KNOWN` of the prior's and it is `PREFILL_SURE` standard
-errors from there. On the simulated engine with 3 % noise and loads of 0.2-0.9, a prefill 30 % slow is found
-in 8 to 30 windows, within a quarter of those 30 % in most runs; where nothing is wrong with it, errors after
-twenty windows are those of three parameters (root mean square 1.0 %; without the second rule 1.8 %).
+errors from there. On simulated engines with 3 % noise and loads of 0.3-0.9 (`hack/judge_recalibration.py`, 20
+seeds) a prefill 30 % slow is found in a third of the runs after 12 windows and in nearly all after 40, and is
+called slow in one run of twenty where it is not. Without the second rule errors after twenty windows were
+1.8 % (root mean square) where prefill is as the profile has it; with it 1.0 %, as with three parameters.
 
 Communication between the ranks of a replica has no parameter of its own. An all-reduce takes a time per
 layer and one per token, and so is a constant per iteration, a part for each decoding sequence and one for

@@ -9,18 +9,8 @@ was not stationary describe how long it was, not what it served.
     Backlogged   it falls: a queue from before the measured part is still being worked off
     Unknown      too few requests to tell
 
-Method. The warm-up is removed by MSER-5 (White, Simulation 69, 1997, p. 323): of all beginnings up to a
-quarter of the run, the one whose removal makes the standard error of the mean number smallest; a minimum at
-that limit is none, and nothing is removed (White allows half: of overloaded runs it then finds the part that
-is the flattest by chance, and twice as many pass as stationary). The rest, up to the last arrival, is cut
-into 20 batches of equal time. A line is laid through the 20 mean numbers, and its slope is the drift.
-Successive batches are correlated, and under overload their sum of errors is a random walk, so the error is
-that of generalised least squares with AR(1) errors, whose coefficient is corrected for its bias on short
-series and counts as 1 where it is within 1/sqrt(20) of 1: then the slope over its error is nearly normal for
-stationary noise and for a random walk alike (Perron and Yabu, J. Econometrics 151, 2009, p. 56).
-
-The drift is judged as a share of the arrivals. It is found where its interval (2.5 standard errors) does not
-hold 0 and the number changes by more than a quarter of its mean. A run is stationary where none is found and
+The drift (`drift` has the method) is judged as a share of the arrivals. It is found where its interval (2.5
+standard errors) does not hold 0 and the number changes by more than a quarter of its mean. A run is stationary where none is found and
 the interval excludes that more than `MARGIN` of what arrives piles up; where it does not, nothing is known.
 How often the verdict is wrong was measured on queues with known answers (`hack/judge_stationarity.py`; the
 table is in docs/performance-model.md). A run of a few hundred requests that begins empty is not judged well:
@@ -37,6 +27,7 @@ import numpy as np
 
 from argosy.arrays import Floats
 from argosy.engine.simulate import RequestTimes
+from argosy.engine.stationarity.drift import mean_numbers, slope, warm_from
 
 NUM_BATCHES = 20
 MARGIN = 0.05
@@ -50,8 +41,6 @@ _QUANTILE = 2.5
 """Standard errors on either side. Student's t with 17 degrees of freedom (20 batches less a level, a slope
 and a correlation) is within 2.11 in 95 of 100 cases, within 2.5 in 97.7. The rest is for the error of the
 error: correlations of 20 batches are known badly."""
-_PER_CELL = 5
-_MOST_WARM_UP = 0.25
 
 
 class Stationarity(StrEnum):
@@ -124,13 +113,13 @@ def judge_run(arrivals_s: Floats, ends_s: Floats, measured_from_s: float | None 
         return _too_few(arrivals_s, arrivals_s[0] if len(arrivals_s) else 0.0)
     # After the last arrival every run drains: that says nothing of its load.
     first_s, end_s = float(arrivals_s[0]), float(arrivals_s[-1])
-    start_s = _warm(arrivals_s, ends_s) if measured_from_s is None else max(first_s, measured_from_s)
+    start_s = warm_from(arrivals_s, ends_s) if measured_from_s is None else max(first_s, measured_from_s)
     count = int(len(arrivals_s) - np.searchsorted(arrivals_s, start_s))
     if count < MIN_REQUESTS or start_s >= end_s:
         return _too_few(arrivals_s, start_s)
     edges_s = np.linspace(start_s, end_s, NUM_BATCHES + 1)
-    means = _mean_numbers(arrivals_s, ends_s, edges_s)
-    slope, error = _slope(means)
+    means = mean_numbers(arrivals_s, ends_s, edges_s)
+    change, error = slope(means)
     batch_s = (end_s - start_s) / NUM_BATCHES
     found = RunVerdict(
         state=Stationarity.UNKNOWN,
@@ -140,7 +129,7 @@ def judge_run(arrivals_s: Floats, ends_s: Floats, measured_from_s: float | None 
         end_s=end_s,
         warm_up_s=start_s - first_s,
         mean_in_system=float(means.mean()),
-        drift_per_s=slope / batch_s,
+        drift_per_s=change / batch_s,
         drift_error_per_s=error / batch_s,
     )
     return _judged(found)
@@ -163,61 +152,6 @@ def _checked(arrivals_s: Floats, ends_s: Floats) -> Floats:
 
 def _ends(ends_s: Floats) -> Floats:
     return np.where(np.isnan(ends_s), np.inf, ends_s)
-
-
-def _mean_numbers(arrivals_s: Floats, ends_s: Floats, edges_s: Floats) -> Floats:
-    """The mean number in the system between successive edges; all sorted, shape (edges - 1,)."""
-    spent_s = _spent(arrivals_s, edges_s) - _spent(ends_s[np.isfinite(ends_s)], edges_s)
-    numbers: Floats = np.diff(spent_s) / np.diff(edges_s)
-    return numbers
-
-
-def _spent(instants_s: Floats, edges_s: Floats) -> Floats:
-    """Seconds since these sorted instants, summed, at each edge; an instant to come counts as none."""
-    sums = np.concatenate([[0.0], np.cumsum(instants_s)])
-    before = np.searchsorted(instants_s, edges_s)
-    spent: Floats = before * edges_s - sums[before]
-    return spent
-
-
-def _warm(arrivals_s: Floats, ends_s: Floats) -> float:
-    """Where the measured part begins: MSER-5 over cells that hold five arrivals on average."""
-    num_cells = len(arrivals_s) // _PER_CELL
-    edges_s = np.linspace(arrivals_s[0], arrivals_s[-1], num_cells + 1)
-    numbers = _mean_numbers(arrivals_s, ends_s, edges_s)
-    left = np.arange(num_cells, 0, -1)
-    # Of the cells from each one on: sum and sum of squares, about a value near the mean against rounding.
-    centred = numbers - numbers.mean()
-    sums, squares = np.cumsum(centred[::-1])[::-1], np.cumsum(centred[::-1] ** 2)[::-1]
-    errors = (squares - sums**2 / left) / left.astype(np.float64) ** 2
-    most = int(_MOST_WARM_UP * num_cells)
-    best = int(np.argmin(errors[: most + 1]))
-    return float(edges_s[best if best < most else 0])
-
-
-def _slope(values: Floats) -> tuple[float, float]:
-    """The slope of a line through equally spaced values, per step, and its standard error."""
-    count = len(values)
-    at = np.arange(count) - (count - 1) / 2
-    residuals = values - values.mean() - at * float(at @ values) / float(at @ at)
-    squares = float(residuals @ residuals)
-    if squares <= 1e-18 * float(values @ values):
-        return float(at @ values) / float(at @ at), 0.0
-    seen = float(residuals[1:] @ residuals[:-1]) / squares
-    # About a line, the coefficient of n values is too small by (2 + 4 phi)/n.
-    phi = min(max((count * seen + 2.0) / (count - 4.0), 0.0), 1.0)
-    if phi > 1.0 - 1.0 / math.sqrt(count):
-        changes = np.diff(values)
-        return float(changes.mean()), float(changes.std(ddof=1)) / math.sqrt(count - 1)
-    first = math.sqrt(1.0 - phi * phi)
-    design = np.stack([np.ones(count), at], axis=1)
-    design = np.vstack([first * design[:1], design[1:] - phi * design[:-1]])
-    shown = np.concatenate([first * values[:1], values[1:] - phi * values[:-1]])
-    information = design.T @ design
-    line = np.linalg.solve(information, design.T @ shown)
-    left = shown - design @ line
-    variance = float(left @ left) / (count - 3)
-    return float(line[1]), math.sqrt(variance * float(np.linalg.inv(information)[1, 1]))
 
 
 def _judged(found: RunVerdict) -> RunVerdict:
