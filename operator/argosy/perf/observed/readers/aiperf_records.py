@@ -71,8 +71,8 @@ def _milliseconds(entry: ReportFields, name: str) -> float | None:
     metric = entry.inside(f"metrics.{name}")
     if metric.raw("value") is None:
         return None
-    unit = metric.raw("unit")
-    if unit not in _MS:
+    unit = metric.text("unit")
+    if unit is None or unit not in _MS:
         message = f"{entry.row}: metrics.{name}.unit is {unit!r}, one of {', '.join(_MS)} expected"
         raise RefusedRunError(UnreadableRunReason.BAD_VALUE, message)
     return positive(metric.raw("value"), entry.row, f"metrics.{name}.value") * _MS[unit]
