@@ -50,7 +50,10 @@ class RunEngine:
 
 
 def read(file: Path, output: Output) -> ObservedRun:
-    """The run in a file; the command ends with a refusal where there is none."""
+    """The run in a file; the command ends with a refusal where it holds none.
+
+    Raises SpecError for a file that cannot be read.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:
