@@ -10,8 +10,9 @@ was not stationary describe how long it was, not what it served.
     Unknown      too few requests to tell
 
 The drift (`drift` has the method) is judged as a share of the arrivals. It is found where its interval (2.5
-standard errors) does not hold 0 and the number changes by more than a quarter of its mean. A run is stationary where none is found and
-the interval excludes that more than `MARGIN` of what arrives piles up; where it does not, nothing is known.
+standard errors) does not hold 0 and the number changes by more than a quarter of its mean. A run is
+stationary where none is found and the interval excludes that more than `MARGIN` of what arrives piles up;
+where it does not, nothing is known.
 How often the verdict is wrong was measured on queues with known answers (`hack/judge_stationarity.py`; the
 table is in docs/performance-model.md). A run of a few hundred requests that begins empty is not judged well:
 its warm-up may be longer than the quarter that is looked at.
