@@ -165,7 +165,7 @@ def test_an_engine_whose_health_is_too_late_gets_nothing_new_and_is_not_replaced
     real_stage: OperatorStage, late_health: LateHealth
 ) -> None:
     kept = Kept.read(real_stage)
-    streams = [Stream(real_stage, 3000) for _ in range(8)]
+    streams = [Stream(real_stage, 2000) for _ in range(8)]
     until(lambda: all(stream.num_chunks > 5 for stream in streams), "the streams to flow")
     with late_health(8.0):
         seen = rotation_while(real_stage, streams[:1], 2 * ENVOY_EJECTS_AFTER_S)
