@@ -36,6 +36,7 @@ from argosy.perf.profiles.reshape import (
     are_similar,
     part_profile,
     pipeline_profile,
+    relinked_profile,
     scaled_profile,
     similar_model_profile,
     wider_profile,
@@ -184,7 +185,7 @@ class ProfileLibrary:
             if isinstance(found, Profile):
                 asked = wanted.model, wanted.architecture
                 made = same_dimensions_profile(found, model, asked, wanted.gpu, self._silicon)
-                return made, self.kv_measured(key)
+                return _over_own_link(made, wanted.architecture, wanted.gpu), self.kv_measured(key)
         return None
 
     def same_dimensions(self, architecture: Architecture, name: str = "") -> tuple[Model, ...]:
@@ -250,6 +251,7 @@ class ProfileLibrary:
         table, kv_dtype = self._tables.profile(key), self.kv_measured(key)
         if isinstance(table, OutOfRange):
             return None
+        table = _over_own_link(table, model.architecture, wanted.gpu)
         pair = replace(model.architecture, kv_dtype=kv_dtype), replace(asked, kv_dtype=kv_dtype)
         return similar_model_profile(table, wanted.key, wanted.gpu, pair, self._silicon), kv_dtype
 
@@ -268,6 +270,15 @@ class ProfileLibrary:
         """The number type of the KV cache that a shipped table's kernels read."""
         provenance = self._tables.provenance(table)
         return Dtype.BF16 if isinstance(provenance, OutOfRange) else provenance.kv_dtype
+
+
+def _over_own_link(table: Profile, architecture: Architecture, gpu: Gpu) -> Profile:
+    """A table was measured over the link that the catalogue knows; the GPU's pool may have another."""
+    measured, width = find_gpu(table.key.gpu), table.key.shape.tensor_parallel
+    if width == 1 or isinstance(measured, OutOfRange):
+        return table
+    links = gpu_links(measured).of_group(width), gpu_links(gpu).of_group(width)
+    return relinked_profile(table, architecture, links)
 
 
 def _without_peaks(wanted: WantedProfile) -> OutOfRange:
