@@ -130,7 +130,8 @@ def _rows(text: str) -> list[_Row] | CollectiveFault:
         if not words or words[0].startswith("#"):
             continue
         if not words[0].isdigit():
-            if rows or not _looks_like_row(words):
+            # What NCCL, MPI and the shell print among the rows is passed over.
+            if not _looks_like_row(words):
                 continue
             return _malformed(number, f"size {words[0]!r} is not a number of bytes")
         row = _row(number, words)
