@@ -28,6 +28,7 @@ from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.front_end import front_end_of
 from argosy.perf.host import Host, host_of_version
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.expert_parallel import expert_parallel_profile
 from argosy.perf.profiles.fingerprint import Fingerprint, same_dimensions_profile
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
@@ -55,7 +56,10 @@ DECLARED_UNCERTAINTY = 1.5
 
 @dataclass(frozen=True, slots=True)
 class WantedProfile:
-    """What is asked for. `model` is the catalogue's key, or the id of a model it does not know."""
+    """What is asked for. `model` is the catalogue's key, or the id of a model it does not know.
+
+    is_expert_parallel: whether ranks hold whole experts (`--enable-expert-parallel`)
+    """
 
     gpu: Gpu
     model: str
@@ -63,6 +67,7 @@ class WantedProfile:
     dtype: Dtype
     kv_dtype: Dtype
     shape: Shape
+    is_expert_parallel: bool = False
     host: Host = field(default_factory=lambda: host_of_version(None))
 
     @property
@@ -134,7 +139,10 @@ class ProfileLibrary:
             return silicon
         source, kv_measured = silicon
         stages, link = wanted.shape.pipeline_parallel, gpu_links(wanted.gpu).of_group(wanted.shape.gpus)
-        pipelined = pipeline_profile(self._with_host(source, wanted), wanted.architecture, stages, link)
+        hosted = self._with_host(source, wanted)
+        if wanted.is_expert_parallel and hosted.origin is not Origin.USER:
+            hosted = expert_parallel_profile(hosted, wanted.architecture, wanted.gpu, self._silicon)
+        pipelined = pipeline_profile(hosted, wanted.architecture, stages, link)
         if isinstance(pipelined, OutOfRange):
             return pipelined
         card = wanted.gpu.part_of or wanted.gpu.name
