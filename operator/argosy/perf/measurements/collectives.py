@@ -72,7 +72,7 @@ class _Row:
     message: TimedMessage
     algorithm_gb_per_s: float
     bus_gb_per_s: float
-    line: int
+    at_line: int
 
 
 def read_all_reduce(text: str, num_gpus: int | None = None) -> MeasuredReduces | CollectiveFault:
@@ -195,7 +195,7 @@ def _other_operation(rows: Sequence[_Row], num_gpus: int) -> CollectiveFault | N
         found = row.bus_gb_per_s / row.algorithm_gb_per_s
         if abs(found - wanted) > _BUS_OFF:
             message = (
-                f"line {row.line}: busbw / algbw is {found:.2f}, and of an all-reduce of {num_gpus} GPUs"
+                f"line {row.at_line}: busbw / algbw is {found:.2f}, and of an all-reduce of {num_gpus} GPUs"
                 f" {wanted:.2f}; give the table of all_reduce_perf, and the right number with --gpus"
             )
             return CollectiveFault(CollectiveReason.OTHER_OPERATION, message)
