@@ -3,11 +3,13 @@
     python bench/engine_twin.py [--engines 100] [--requests 10000]
 
 A hundred independent engines in a row, each with its own Poisson arrivals at 0.7 of what it can
-serve (1478 prompt and 207 output tokens, no prefix cache, an 8B model on an H100 with the host's
-overhead). The same requests of one engine then go through the Python scheduler. Times are the
-best of several runs, on one thread unless stated; compiling is measured apart. CPU time is compared:
-on a shared machine, the clock also measures the neighbours. Also printed: the cost of a step time
-where many are asked at once. engine_twin.bounds.yaml has the bounds.
+serve (1478 prompt and 207 output tokens, an 8B model on an H100 with the host's overhead): without a
+prefix cache; with one, where prompts begin with one of a hundred prefixes of 580 tokens (group and
+length); and where they are chains of hashes of 512 tokens, as in Mooncake's traces. The same requests
+of one engine then go through the Python scheduler. Times are the best of several runs, on one thread
+unless stated; compiling is measured apart. CPU time is compared: on a shared machine, the clock also
+measures the neighbours. Also printed: the cost of a step time where many are asked at once.
+engine_twin.bounds.yaml has the bounds.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from argosy.engine import Requests, simulate, step_ms, twin
+from argosy.engine import Prefixes, Requests, simulate, step_ms, twin
 from argosy.keys import ModelKey
 from argosy.perf import EngineModel, LibraryPerfModel, shipped_library
 from argosy.snapshot import EngineSettings, Variant
 
 PROMPT_TOKENS, OUTPUT_TOKENS, LOAD = 1478, 207, 0.7
+NUM_PREFIXES, PREFIX_TOKENS, HASH_TOKENS = 100, 580, 512
 # The shipped profile of an 8B model in bfloat16 on one H100, with the usual host overhead.
 H100 = LibraryPerfModel(shipped_library(), {}).engine(
     Variant(ModelKey(""), "meta-llama/Llama-3.1-8B", (), "", "H100", 1, EngineSettings())
@@ -45,6 +48,24 @@ def arrivals(rate: float, count: int, seed: int) -> Requests:
     """Poisson arrivals of requests that are all alike."""
     gaps_s = np.random.default_rng(seed).exponential(1 / rate, count)
     return Requests(np.cumsum(gaps_s), np.full(count, PROMPT_TOKENS), np.full(count, OUTPUT_TOKENS))
+
+
+def in_groups(requests: Requests, seed: int) -> Requests:
+    """Each prompt begins with one of NUM_PREFIXES prefixes, the first ones more often (Zipf)."""
+    count = len(requests.prompt_tokens)
+    groups = np.minimum(np.random.default_rng(seed).zipf(1.2, count) - 1, NUM_PREFIXES - 1)
+    prefixes = Prefixes.of_groups(groups, np.full(count, PREFIX_TOKENS))
+    return replace(requests, prefixes=prefixes)
+
+
+def in_chains(requests: Requests, seed: int) -> Requests:
+    """The first of three hashes is one of NUM_PREFIXES, the second one of ten after it, the third its own."""
+    rng, count = np.random.default_rng(seed), len(requests.prompt_tokens)
+    first = rng.integers(0, NUM_PREFIXES, count)
+    second = NUM_PREFIXES + 10 * first + rng.integers(0, 10, count)
+    ids = np.stack([first, second, 11 * NUM_PREFIXES + np.arange(count)], axis=1).ravel()
+    tokens = np.full(count, PROMPT_TOKENS)
+    return replace(requests, prefixes=Prefixes(ids, 3 * np.arange(1, count + 1), tokens, HASH_TOKENS))
 
 
 def saturation_per_s() -> float:
@@ -115,9 +136,20 @@ def print_engines(num_engines: int, num_requests: int) -> dict[str, float]:
     in_a_row = least_cost(lambda: twin.simulate_row(runs))
     ahead = [replace(run, limits=replace(LIMITS, batches_in_flight=2)) for run in runs]
     two_in_flight = least_cost(lambda: twin.simulate_row(ahead))
+    groups, chains = (
+        [
+            replace(run, requests=share(run.requests, seed), limits=replace(LIMITS, prefix_caching=True))
+            for seed, run in enumerate(runs)
+        ]
+        for share in (in_groups, in_chains)
+    )
+    in_groups_cost = least_cost(lambda: twin.simulate_row(groups))
+    in_chains_cost = least_cost(lambda: twin.simulate_row(chains))
     for name, count, cost in (
         (f"twin, {num_engines} engines in a row", total, in_a_row),
         ("the same, two batches in flight", total, two_in_flight),
+        ("the same, prefixes by group and length", total, in_groups_cost),
+        ("the same, prefixes as chains of hashes", total, in_chains_cost),
         ("twin, one engine", num_requests, least_cost(lambda: twin.simulate(first, LIMITS, H100_8B))),
         ("Python scheduler, one engine", num_requests, plain),
     ):
@@ -128,6 +160,8 @@ def print_engines(num_engines: int, num_requests: int) -> dict[str, float]:
     return {
         "requests_per_cpu_s": per_cpu_s,
         "two_in_flight_per_cpu_s": total / two_in_flight.cpu_s,
+        "groups_per_cpu_s": total / in_groups_cost.cpu_s,
+        "chains_per_cpu_s": total / in_chains_cost.cpu_s,
         "speed_up": per_cpu_s * plain.cpu_s / num_requests,
     }
 

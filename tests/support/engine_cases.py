@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from argosy.engine import EngineLimits, Requests, StepCoefficients, StepTable, StepTimeSource
+from argosy.arrays import Integers
+from argosy.engine import EngineLimits, Prefixes, Requests, StepCoefficients, StepTable, StepTimeSource
 
 # About an 8B model on an H100, host overhead included.
 CLOSED_FORM = StepCoefficients(
@@ -60,12 +61,13 @@ def tight_limits_(draw: st.DrawFn) -> EngineLimits:
         block_size=block_size,
         max_model_len=draw(st.sampled_from([130, 50])),
         batches_in_flight=draw(st.sampled_from([2, 1])),
+        prefix_caching=draw(st.booleans()),
     )
 
 
 @st.composite
 def traces_(draw: st.DrawFn) -> Requests:
-    """From all at once to far apart, in bursts or not, cached or not, short outputs or long.
+    """From all at once to far apart, in bursts or not, cached, shared or neither, short outputs or long.
 
     Arrivals are random numbers, so that none falls on an iteration's boundary to the last digit.
     """
@@ -75,5 +77,33 @@ def traces_(draw: st.DrawFn) -> Requests:
     gaps_s *= rng.random(count) < draw(st.sampled_from([0.2, 1.0]))
     prompts = rng.integers(1, draw(st.sampled_from([20, 4, 60])), count)
     outputs = rng.integers(1, draw(st.sampled_from([60, 30, 2])), count)
+    arrivals_s, what = np.cumsum(gaps_s), draw(st.sampled_from(["groups", "chains", "cached", "nothing"]))
+    if what == "groups":
+        groups = rng.integers(-1, draw(st.sampled_from([1, 3])), count)
+        return Requests(arrivals_s, prompts, outputs, None, Prefixes.of_groups(groups, shares(rng, prompts)))
+    if what == "chains":
+        return Requests(arrivals_s, prompts, outputs, None, chains(rng, shares(rng, prompts)))
     cached = (prompts * rng.choice([0.0, 0.5, 1.0], count)).astype(np.int64)
-    return Requests(np.cumsum(gaps_s), prompts, outputs, cached if draw(st.booleans()) else None)
+    return Requests(arrivals_s, prompts, outputs, cached if what == "cached" else None)
+
+
+CHAIN_TOKENS = 48
+"""Of each hash: whole blocks of every size that `tight_limits_` has."""
+
+
+def shares(rng: np.random.Generator, prompts: Integers) -> Integers:
+    """Leading tokens of prompts: all, some, one or none."""
+    tokens: Integers = np.ceil(prompts * rng.choice([0.0, 0.3, 0.8, 1.0], len(prompts))).astype(np.int64)
+    return tokens
+
+
+def chains(rng: np.random.Generator, tokens: Integers, tokens_each: int = CHAIN_TOKENS) -> Prefixes:
+    """Paths in a tree of hashes in which two follow each one: 1, 2 or 3 at the top, 2n or 2n + 1 after n."""
+    counts = -(-tokens // tokens_each)
+    ids: list[int] = []
+    for count in counts.tolist():
+        path: list[int] = []
+        for _ in range(count):
+            path.append(2 * path[-1] + int(rng.integers(2)) if path else int(rng.integers(4, 7)))
+        ids += path
+    return Prefixes(np.array(ids, dtype=np.int64), np.cumsum(counts), tokens, tokens_each)

@@ -7,6 +7,7 @@ from argosy.engine.batches import EngineCounters, Step, StepEvents
 from argosy.engine.coefficients import StepCoefficients
 from argosy.engine.host import HostBeside
 from argosy.engine.in_flight import InFlight, NotAsynchronous, SchedulingSettings, batches_in_flight
+from argosy.engine.prefixes import Prefixes, PromptPrefix
 from argosy.engine.request import Admitted, EngineLimits, EngineRequest, RejectedRequest, RejectionReason
 from argosy.engine.scheduler import Scheduler
 from argosy.engine.simulate import (
@@ -30,6 +31,8 @@ __all__ = [
     "HostBeside",
     "InFlight",
     "NotAsynchronous",
+    "Prefixes",
+    "PromptPrefix",
     "RejectedRequest",
     "RejectionReason",
     "RequestTimes",

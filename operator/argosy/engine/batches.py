@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from argosy.engine.prefixes import Key
 from argosy.engine.request import EngineRequest
 
 
@@ -70,12 +71,31 @@ class Sequence:
     origin + decode_steps tokens in KV and gets its last token in step `end`.
     From the decision that computes its last token to the end of that iteration it holds `blocks`.
     `age` numbers the sequences in the order in which their prompts were computed.
+    With prefix caching, `shared` are the blocks that other prompts may have too, of which it holds the first
+    `held`; `left` of its own blocks were full when it was preempted. `cached` prompt tokens were found when
+    it ran for the first time.
     """
 
-    __slots__ = ("age", "blocks", "computed", "end", "generated", "has_run", "origin", "request", "target")
+    __slots__ = (
+        "age",
+        "blocks",
+        "cached",
+        "computed",
+        "end",
+        "generated",
+        "has_run",
+        "held",
+        "left",
+        "origin",
+        "request",
+        "shared",
+        "target",
+    )
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, request: EngineRequest, shared: tuple[Key, ...] = ()) -> None:
         self.request = request
+        self.shared = shared
+        self.held = self.left = self.cached = 0
         self.has_run = False
         self.generated = 0
         self.computed = 0
@@ -84,6 +104,11 @@ class Sequence:
         self.origin = 0
         self.end = 0
         self.age = 0
+
+    def own(self, count: int) -> tuple[Key, ...]:
+        """The names of so many of its own full blocks, which follow those that it shares."""
+        first = len(self.shared)
+        return tuple((-1 - self.request.id, place) for place in range(first, first + count))
 
 
 @dataclass(slots=True)
@@ -95,7 +120,7 @@ class Batch:
     kv_tokens: int
     prefill_tokens: int
     token_ids: list[int]
-    first_tokens: list[EngineRequest]
+    first_tokens: list[Sequence]
     ending: list[Sequence]
     preempted: tuple[int, ...]
     aborted: set[int]

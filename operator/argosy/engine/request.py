@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argosy.engine.prefixes import PromptPrefix
 from argosy.refusals import Refused
 
 
@@ -21,6 +22,7 @@ class EngineLimits:
     max_model_len:          prompt and output together, tokens
     batches_in_flight:      1: a batch is decided when the one before it has ended; 2: when the one
                             before it begins (`--async-scheduling`; `in_flight` has the rules)
+    prefix_caching:         whether blocks are shared between prompts and found again (`prefix_cache`)
 
     Raises ValueError for a limit below 1, for a token budget that a full batch exceeds, and for more
     batches in flight than 2.
@@ -32,10 +34,11 @@ class EngineLimits:
     block_size: int
     max_model_len: int
     batches_in_flight: int = 1
+    prefix_caching: bool = False
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if getattr(self, name) < 1:
+            if name != "prefix_caching" and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.max_num_batched_tokens < self.max_num_seqs:
             # vLLM refuses it too: a full batch could not decode in one iteration.
@@ -64,22 +67,27 @@ class EngineLimits:
 class EngineRequest:
     """One request. In a simulation it is known how many tokens it will generate.
 
-    `cached_tokens` of the prompt are found in the prefix cache and not computed; the last
-    prompt token always is (vLLM needs its logits), so fewer than `prompt_tokens` count.
+    `prefix` is what other prompts begin with, too: an engine with `prefix_caching` finds and shares its
+    blocks. Where it is not known, `cached_tokens` of the prompt are taken to be found and not computed, in
+    blocks of the sequence's own; the last prompt token always is computed (vLLM needs its logits), so
+    fewer than `prompt_tokens` count.
 
-    Raises ValueError for lengths that no client sends.
+    Raises ValueError for lengths that no client sends, and for a hit stated beside a prefix.
     """
 
     id: int
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    prefix: PromptPrefix | None = None
 
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1 or self.output_tokens < 1:
             raise ValueError(f"a request has at least one token each way, got {self}")
         if not 0 <= self.cached_tokens <= self.prompt_tokens:
             raise ValueError(f"cached tokens are part of the prompt, got {self}")
+        if self.prefix is not None and (self.cached_tokens or self.prefix.tokens > self.prompt_tokens):
+            raise ValueError(f"a prefix is part of the prompt, and says what is cached, got {self}")
 
 
 class RejectionReason(StrEnum):

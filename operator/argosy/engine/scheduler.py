@@ -18,6 +18,9 @@ generated so far count as its prompt. An iteration that preempts admits no reque
 request is admitted only when all it has to compute fits into free blocks (vLLM's
 `scheduler_reserve_full_isl`, on by default); nothing is reserved for its output.
 
+With prefix caching a request runs with the leading blocks that it finds, and needs room only for those
+that no running sequence holds; what is shared is held once. `prefix_cache` has the rules.
+
 Batches in flight. With one, a batch is decided when the one before it has ended. With two
 (asynchronous scheduling: `EngineCore.step_with_batch_queue` and `AsyncScheduler` of vLLM 0.14 to
 0.32), `start_step` begins the batch that was decided earlier and decides the next one, which
@@ -39,6 +42,8 @@ from __future__ import annotations
 from collections import deque
 
 from argosy.engine.batches import Batch, EngineCounters, Sequence, Step, StepEvents
+from argosy.engine.prefix_cache import PrefixCache
+from argosy.engine.prefixes import Key
 from argosy.engine.request import ADMITTED, Admitted, EngineLimits, EngineRequest, RejectedRequest, admit
 from argosy.engine.step_lookup import step_lookup
 from argosy.engine.step_times import StepTimeSource
@@ -63,6 +68,7 @@ class Scheduler:
         self._decode_steps = 0
         self._kv_tokens = 0
         self._free_blocks = limits.kv_blocks
+        self._cache = PrefixCache(limits.kv_blocks) if limits.prefix_caching else None
         self._ids: set[int] = set()
         self._age = 0
         # Preempted by decisions whose batch has not been made yet.
@@ -97,15 +103,19 @@ class Scheduler:
     def add(self, request: EngineRequest) -> Admitted | RejectedRequest:
         """Queue the request, or say why it can never be served.
 
-        Raises InvariantError where its id is in the engine already.
+        Raises InvariantError where its id is in the engine already, and ValueError for a chain of hashes
+        whose parts are no whole blocks.
         """
         answer = admit(request, self.limits)
         if isinstance(answer, RejectedRequest):
             return answer
         if request.id in self._ids:
             raise InvariantError(f"request {request.id} is already in the engine")
+        shared: tuple[Key, ...] = ()
+        if self._cache is not None and request.prefix is not None:
+            shared = request.prefix.blocks(self.limits.block_size, request.prompt_tokens)
         self._ids.add(request.id)
-        self._waiting.append(Sequence(request))
+        self._waiting.append(Sequence(request, shared))
         return ADMITTED
 
     def abort(self, request_id: int) -> bool:
@@ -124,7 +134,7 @@ class Scheduler:
         decoding = self._decoding.get(request_id)
         if decoding is not None:
             self._leave_decoding(decoding)
-            self._free_blocks += decoding.blocks
+            self._give_back(decoding)
             return True
         if is_ending:
             # It may have been preempted since, and then holds nothing.
@@ -134,7 +144,7 @@ class Scheduler:
             for sequence in queue:
                 if sequence.request.id == request_id:
                     queue.remove(sequence)
-                    self._free_blocks += sequence.blocks
+                    self._give_back(sequence)
                     return True
         raise InvariantError(f"request {request_id} is neither running nor waiting")
 
@@ -172,22 +182,21 @@ class Scheduler:
         aborted, token_ids, first_tokens = batch.aborted, batch.token_ids, batch.first_tokens
         if aborted:
             token_ids = [each for each in token_ids if each not in aborted]
-            first_tokens = [each for each in first_tokens if each.id not in aborted]
+            first_tokens = [each for each in first_tokens if each.request.id not in aborted]
         finished = [each.request.id for each in batch.ending if each.request.id not in aborted]
         for request_id in finished:
             self._ids.remove(request_id)
         for sequence in batch.ending:
             self._release(sequence)
-        prompt_tokens = sum(request.prompt_tokens for request in first_tokens)
+        prompt_tokens = sum(sequence.request.prompt_tokens for sequence in first_tokens)
         counters = self.counters
         counters.iterations += 1
         counters.iteration_tokens += prompt_tokens + len(token_ids)
         counters.prompt_tokens += prompt_tokens
-        for request in first_tokens:
-            counters.cached_prompt_tokens += min(request.cached_tokens, request.prompt_tokens - 1)
+        counters.cached_prompt_tokens += sum(sequence.cached for sequence in first_tokens)
         counters.generation_tokens += len(token_ids)
         counters.finished += len(finished)
-        first_token_ids = tuple(request.id for request in first_tokens)
+        first_token_ids = tuple(sequence.request.id for sequence in first_tokens)
         return StepEvents(tuple(token_ids), first_token_ids, tuple(finished), batch.preempted, prompt_tokens)
 
     def _decide(self, admitted: list[int]) -> Batch | None:
@@ -261,7 +270,8 @@ class Scheduler:
             kv_tokens += num_decodes
             steps += 1
         num_steps = steps - self._decode_steps
-        self._decode_steps, self._kv_tokens, self._free_blocks = steps, kv_tokens, free_blocks
+        self._take(self._free_blocks - free_blocks)
+        self._decode_steps, self._kv_tokens = steps, kv_tokens
         self.counters.iterations += num_steps
         self.counters.iteration_tokens += num_steps * num_decodes
         self.counters.generation_tokens += num_steps * num_decodes
@@ -274,7 +284,7 @@ class Scheduler:
         at_edge = -self._decode_steps % self.limits.block_size
         while self._num_at_origin[at_edge] > self._free_blocks:
             self._preempt(self._prefilling[-1] if self._prefilling else self._youngest())
-        self._free_blocks -= self._num_at_origin[at_edge]
+        self._take(self._num_at_origin[at_edge])
 
     def _youngest(self) -> Sequence:
         """Of those whose prompts are computed; there is one."""
@@ -295,7 +305,7 @@ class Scheduler:
             self._leave_decoding(sequence)
         else:
             self._prefilling.remove(sequence)
-        self._free_blocks += sequence.blocks
+        self._give_back(sequence, is_preempted=True)
         sequence.target = sequence.request.prompt_tokens + sequence.generated
         sequence.computed = sequence.blocks = 0
         self._waiting.appendleft(sequence)
@@ -312,7 +322,7 @@ class Scheduler:
         """Free the slot and the blocks of a sequence that ends, unless it has lost them."""
         if self._ending.get(sequence.request.id) is sequence:
             del self._ending[sequence.request.id]
-            self._free_blocks += sequence.blocks
+            self._give_back(sequence)
 
     def _schedule_prefill(self, budget: int, may_admit: bool, admitted: list[int]) -> list[tuple[int, int]]:
         """Chunks as (tokens, prefix); the requests that run for the first time are added to `admitted`."""
@@ -333,7 +343,7 @@ class Scheduler:
                 break
             waiting.popleft()
             self._prefilling.append(sequence)
-            sequence.computed = min(sequence.request.cached_tokens, sequence.request.prompt_tokens - 1)
+            self._start(sequence)
             chunks.append(self._compute(sequence, budget))
             budget -= chunks[-1][0]
             if not sequence.has_run:
@@ -352,7 +362,47 @@ class Scheduler:
         return self._has_room_for(self._waiting[0])
 
     def _has_room_for(self, sequence: Sequence) -> bool:
-        return -(-sequence.target // self.limits.block_size) <= self._free_blocks
+        needed = -(-sequence.target // self.limits.block_size)
+        if self._cache is not None:
+            needed -= self._cache.found(sequence.shared)[1]
+        return needed <= self._free_blocks
+
+    def _start(self, sequence: Sequence) -> None:
+        """The sequence gets a slot, and what is cached of it."""
+        request, cache = sequence.request, self._cache
+        if cache is None:
+            sequence.computed = min(request.cached_tokens, request.prompt_tokens - 1)
+        else:
+            sequence.held = cache.found(sequence.shared)[0]
+            self._free_blocks -= cache.hold(sequence.shared[: sequence.held])
+            own = cache.take_own(sequence.own(sequence.left)) if sequence.held == len(sequence.shared) else 0
+            self._free_blocks -= own
+            sequence.blocks = sequence.held + own
+            stated = min(request.cached_tokens, request.prompt_tokens - 1)
+            sequence.computed = max(stated, sequence.blocks * self.limits.block_size)
+        if not sequence.has_run:
+            sequence.cached = sequence.computed
+
+    def _take(self, num_blocks: int) -> None:
+        self._free_blocks -= num_blocks
+        if self._cache is not None:
+            self._cache.take(num_blocks)
+
+    def _give_back(self, sequence: Sequence, is_preempted: bool = False) -> None:
+        """Free all blocks of a sequence that leaves its slot. A preempted one may find its own again."""
+        if self._cache is None:
+            self._free_blocks += sequence.blocks
+            return
+        num_own = sequence.blocks - sequence.held
+        is_all_shared = sequence.held == len(sequence.shared)
+        sequence.left = 0
+        if is_preempted and is_all_shared:
+            sequence.left = max(sequence.computed // self.limits.block_size - sequence.held, 0)
+        shared = sequence.shared[: sequence.held]
+        self._free_blocks += self._cache.give_back(
+            shared, sequence.own(sequence.left), num_own - sequence.left
+        )
+        sequence.held = 0
 
     def _num_new_blocks(self, sequence: Sequence, budget: int) -> int:
         reached = min(sequence.target, sequence.computed + budget)
@@ -362,17 +412,21 @@ class Scheduler:
         """Take blocks for the next chunk and count it as computed: (tokens, prefix)."""
         blocks = self._num_new_blocks(sequence, budget)
         sequence.blocks += blocks
-        self._free_blocks -= blocks
+        self._take(blocks)
         prefix = sequence.computed
         sequence.computed = min(sequence.target, prefix + budget)
+        if self._cache is not None:
+            full = sequence.shared[: sequence.computed // self.limits.block_size]
+            self._cache.hold(full[sequence.held :])
+            sequence.held = len(full)
         return sequence.computed - prefix, prefix
 
-    def _complete_prefills(self, token_ids: list[int], ending: list[Sequence]) -> list[EngineRequest]:
+    def _complete_prefills(self, token_ids: list[int], ending: list[Sequence]) -> list[Sequence]:
         """Sequences whose prompt is computed get a token; returns whose token is the first.
 
         Adds to the ids that get a token, and to the sequences for which it is the last.
         """
-        first_tokens: list[EngineRequest] = []
+        first_tokens: list[Sequence] = []
         partial: list[Sequence] = []
         for sequence in self._prefilling:
             if sequence.computed < sequence.target:
@@ -384,7 +438,7 @@ class Scheduler:
             self._age += 1
             sequence.age = self._age
             if sequence.generated == 1:
-                first_tokens.append(request)
+                first_tokens.append(sequence)
             if sequence.generated == request.output_tokens:
                 ending.append(sequence)
             else:
@@ -410,6 +464,6 @@ class Scheduler:
             del self._ends[sequence.end]
         block_size = self.limits.block_size
         self._num_at_origin[sequence.origin % block_size] -= 1
-        tokens = sequence.origin + self._decode_steps
+        sequence.computed = tokens = sequence.origin + self._decode_steps
         self._kv_tokens -= tokens
         sequence.blocks = -(-tokens // block_size)

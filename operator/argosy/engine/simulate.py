@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.arrays import Booleans, Floats, Integers
+from argosy.engine.prefixes import Prefixes
 from argosy.engine.request import EngineLimits, EngineRequest
 from argosy.engine.scheduler import Scheduler
 from argosy.engine.step_times import StepTimeSource
@@ -23,14 +24,16 @@ from argosy.errors import SpecError
 class Requests:
     """What arrives: arrays of one length, sorted by arrival (seconds, tokens, tokens, tokens).
 
-    `cached_tokens` of each prompt are found in the prefix cache; None: of no prompt. Raises
-    ValueError for what no clock shows and no client sends.
+    `prefixes` tell what prompts have in common, for engines with a prefix cache; `cached_tokens` state
+    what of each is found, where that is not known. None: of no prompt. Raises ValueError for what no clock
+    shows and no client sends.
     """
 
     arrivals_s: Floats
     prompt_tokens: Integers
     output_tokens: Integers
     cached_tokens: Integers | None = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         lengths = [self.prompt_tokens, self.output_tokens]
@@ -46,6 +49,12 @@ class Requests:
         cached = self.cached_tokens
         if cached is not None and (np.any(cached < 0) or np.any(cached > self.prompt_tokens)):
             raise ValueError("cached tokens are part of the prompt")
+        shared = self.prefixes
+        if shared is not None:
+            if len(shared.tokens) != len(self.prompt_tokens) or np.any(shared.tokens > self.prompt_tokens):
+                raise ValueError("a prefix is part of the prompt, and every request has an entry")
+            if np.any(self.cached[shared.tokens > 0]):
+                raise ValueError("a request has a prefix, or a stated number of cached tokens")
 
     @property
     def cached(self) -> Integers:
@@ -87,6 +96,7 @@ class ClosedLoop:
     output_tokens: Integers
     concurrency: int
     cached_tokens: Integers | None = None
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -153,11 +163,14 @@ def _run(requests: Requests, engine: Scheduler, clock: _Clock) -> None:
     prompts: list[int] = requests.prompt_tokens.tolist()
     outputs: list[int] = requests.output_tokens.tolist()
     cached: list[int] = requests.cached.tolist()
+    prefixes = requests.prefixes
     due_ms, num_requests = clock.due_ms, len(prompts)
     now_ms, following = 0.0, 0
     while True:
         while following < len(due_ms) and due_ms[following] <= now_ms:
-            engine.add(EngineRequest(following, prompts[following], outputs[following], cached[following]))
+            prefix = None if prefixes is None else prefixes.of(following)
+            lengths = prompts[following], outputs[following], cached[following]
+            engine.add(EngineRequest(following, *lengths, prefix))
             following += 1
         until_ms = due_ms[following] if following < len(due_ms) else np.inf
         now_ms = engine.decode_ahead(now_ms, until_ms)
@@ -191,10 +204,14 @@ def request_times(output_tokens: Integers, stamps_ms: Floats) -> RequestTimes:
 def loop_requests(loop: ClosedLoop, limits: EngineLimits) -> tuple[Requests, Requests]:
     """All requests of a closed loop, and those that the engine takes (arrivals still unknown)."""
     count = len(loop.prompt_tokens)
-    requests = Requests(np.zeros(count), loop.prompt_tokens, loop.output_tokens, loop.cached_tokens)
+    requests = Requests(
+        np.zeros(count), loop.prompt_tokens, loop.output_tokens, loop.cached_tokens, loop.prefixes
+    )
     taken = ~requests.refused_by(limits)
-    lengths = (each[taken] for each in (requests.prompt_tokens, requests.output_tokens, requests.cached))
-    return requests, Requests(np.zeros(np.count_nonzero(taken)), *lengths)
+    prompts, outputs = requests.prompt_tokens[taken], requests.output_tokens[taken]
+    prefixes = None if loop.prefixes is None else loop.prefixes.where(taken)
+    served = Requests(np.zeros(len(prompts)), prompts, outputs, requests.cached[taken], prefixes)
+    return requests, served
 
 
 def closed_times(requests: Requests, limits: EngineLimits, served_ms: Floats) -> ClosedLoopTimes:

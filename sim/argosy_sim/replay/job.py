@@ -103,7 +103,8 @@ def _awaited(work: Coroutine[Any, Any, ReplayResult]) -> ReplayResult:
 
 
 def _print_summary(console: Console, summary: LatencySummary, result: ReplayResult) -> None:
-    table = Table(title=f"{summary.num_requests} requests, {summary.num_lost} lost")
+    word = "" if summary.verdict.is_stationary else f"; {summary.verdict.word}"
+    table = Table(title=f"{summary.num_requests} requests, {summary.num_lost} lost{word}")
     for heading in ("ms", "p50", "p95", "p99"):
         table.add_column(heading, justify="left" if heading == "ms" else "right")
     for name, percentiles in (
@@ -116,6 +117,7 @@ def _print_summary(console: Console, summary: LatencySummary, result: ReplayResu
     console.print(table)
     counts = ", ".join(f"{outcome} {num}" for outcome, num in sorted(summary.num_by_outcome.items()))
     lag_ms = result.dispatch_lag_p99_s * 1000
+    console.print(f"the run: {summary.verdict.message}", highlight=False, soft_wrap=True)
     console.print(
         f"{counts}; retried {summary.num_retried}; dispatch lag p99 {lag_ms:.1f} ms", highlight=False
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from engine_cases import CLOSED_FORM, bent_table, sources_, tight_limits_, traces_
+from engine_cases import CLOSED_FORM, bent_table, chains, shares, sources_, tight_limits_, traces_
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +49,8 @@ def test_the_twin_serves_every_request_as_the_scheduler_does(
 def test_the_twin_closes_the_loop_as_the_scheduler_does(
     requests: Requests, limits: EngineLimits, source: StepTimeSource, concurrency: int
 ) -> None:
-    loop = ClosedLoop(requests.prompt_tokens, requests.output_tokens, concurrency, requests.cached_tokens)
+    lengths = requests.prompt_tokens, requests.output_tokens
+    loop = ClosedLoop(*lengths, concurrency, requests.cached_tokens, requests.prefixes)
     expected = simulate_loop(loop, limits, source)
     actual = twin.simulate_loop(loop, limits, source)
     assert_same(actual.times, expected.times)
@@ -77,7 +78,11 @@ def summed_steps(run: twin.EngineRun) -> Counter[str]:
     engine, requests, totals = Scheduler(run.limits, run.source), run.requests, Counter[str]()
     due_ms = [*(requests.arrivals_s * 1e3).tolist(), np.inf]
     lengths = zip(requests.prompt_tokens, requests.output_tokens, requests.cached, strict=True)
-    arriving = [EngineRequest(index, *map(int, each)) for index, each in enumerate(lengths)]
+    shared = requests.prefixes
+    arriving = [
+        EngineRequest(index, *map(int, each), shared and shared.of(index))
+        for index, each in enumerate(lengths)
+    ]
     now_ms, following = 0.0, 0
     while True:
         while due_ms[following] <= now_ms:
@@ -99,6 +104,7 @@ def summed_steps(run: twin.EngineRun) -> Counter[str]:
     totals["generated_tokens"] = counters.generation_tokens
     totals["computed_prompt_tokens"] = counters.computed_prompt_tokens
     totals["num_preemptions"] = counters.preemptions
+    totals["cached_prompt_tokens"] = counters.cached_prompt_tokens
     return totals
 
 
@@ -109,6 +115,28 @@ def test_the_totals_of_the_twin_are_the_sums_over_the_schedulers_steps(run: twin
     event("preempts" if expected["num_preemptions"] else "plain")
     for name in actual.__slots__:
         assert getattr(actual, name)[0] == pytest.approx(expected[name], rel=1e-9, abs=1e-6), name
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    slots=st.integers(1, 8),
+    kv_blocks=st.integers(20, 60),
+    in_flight=st.sampled_from([1, 2]),
+    most=st.sampled_from([1, 3, 12]),
+)
+def test_the_twin_shares_chains_of_hashes_as_the_scheduler_does(
+    seed: int, slots: int, kv_blocks: int, in_flight: int, most: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    prompts, outputs = rng.integers(1, 60, 60), rng.integers(1, 12, 60)
+    prefixes = chains(rng, np.minimum(shares(rng, prompts), 8 * most), 8)
+    requests = Requests(np.cumsum(rng.exponential(0.02, 60)), prompts, outputs, None, prefixes)
+    limits = EngineLimits(slots, slots + 24, kv_blocks, 4, 80, in_flight, prefix_caching=True)
+    row = twin.simulate_row([twin.EngineRun(requests, limits, CLOSED_FORM)])
+    assert_same(row.times, simulate(requests, limits, CLOSED_FORM))
+    event("finds" if row.totals.cached_prompt_tokens[0] else "finds nothing")
+    event("preempts" if row.totals.num_preemptions[0] else "plain")
 
 
 def poisson(rate: float, count: int, lengths: tuple[int, int], seed: int) -> Requests:

@@ -42,6 +42,7 @@ from argosy.perf.measurements import (
 )
 from argosy.perf.model import wanted_profile
 from argosy.perf.protocol import OutOfRange, TooLarge
+from argosy.perf.robust_fit import Move
 from argosy.snapshot import Architecture, EngineSettings, Gpu, Variant
 
 _T = TypeVar("_T")
@@ -276,6 +277,7 @@ def _print(fitted: FittedProfile, console: Console) -> None:
         console.print(f"  {note}")
     known = [f"{_range(*span)} {name}" for name, span in _spans(fitted) if span is not None]
     console.print(f"covered: {', '.join(known)}; fitted to the rows: {', '.join(fitted.fitted)}")
+    console.print(f"moved from the prior: {'; '.join(map(str, fitted.moves))}")
     table = Table()
     for column in ("", "rows", "this profile: error", "bias", "the shipped profile: error", "bias"):
         table.add_column(column)
@@ -353,6 +355,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
         "source": profile.source,
         "front_end_ms": digits(fitted.front_end_ms),
         "fitted": list(fitted.fitted),
+        "moves": [_move_document(move) for move in fitted.moves],
         "covered": asdict(fitted.covered),
         "errors": {
             name.lower(): {
@@ -364,6 +367,18 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
         },
         "rows": _row_counts(fitted),
         "notes": list(fitted.notes),
+    }
+
+
+def _move_document(move: Move) -> dict[str, Any]:
+    """From the prior's value to the fitted one, in `unit` (a factor: ""), and in spreads of the prior."""
+    return {
+        "name": move.name,
+        "unit": move.unit,
+        "prior": digits(move.prior),
+        "value": digits(move.value),
+        "spreads": digits(move.spreads),
+        "at_bound": None if move.at_bound is None else str(move.at_bound),
     }
 
 

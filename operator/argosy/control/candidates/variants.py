@@ -136,6 +136,7 @@ def declared_architecture(declared: DeclaredArchitecture) -> Architecture:
         active_parameters=declared.active_parameters or declared.parameters,
         max_context=declared.max_context,
         tied_embeddings=declared.tied_embeddings,
+        query_key_norm=declared.query_key_norm,
         experts=declared.experts,
         experts_per_token=declared.experts_per_token,
         expert_intermediate_size=declared.expert_intermediate_size,

@@ -22,8 +22,16 @@ import numpy as np
 from argosy.arrays import Floats, Integers
 from argosy.engine.twin import layout as at
 from argosy.engine.twin.layout import EngineArrivals, Speed, State
-from argosy.engine.twin.sequences import (
+from argosy.engine.twin.prefixes import (
     ceil_div,
+    empty_cache,
+    found_blocks,
+    give_back,
+    hold,
+    hold_found,
+    take_blocks,
+)
+from argosy.engine.twin.sequences import (
     enter,
     finish,
     finish_decodes,
@@ -56,38 +64,51 @@ def _take_decode_blocks(state: State, trace: EngineArrivals) -> bool:
     while state.at_origin[at_edge] > counts[at.FREE_BLOCKS]:
         preempted = True
         if counts[at.PARTIAL] != at.NONE:
-            preempt_partial(state)
+            preempt_partial(state, trace)
         else:
             preempt_youngest(state, trace)
-    counts[at.FREE_BLOCKS] -= state.at_origin[at_edge]
+    take_blocks(state, state.at_origin[at_edge])
     return preempted
 
 
 @TWIN.inlined
 def _waiting_blocks(state: State, trace: EngineArrivals) -> int:
-    """Blocks for all that the head of the queue has to compute; 0 where no request waits."""
+    """Free blocks that the head of the queue needs, at least one; 0 where no request waits."""
     counts = state.counts
     if counts[at.STACKED] > 0:
         head = state.queue[counts[at.STACKED] - 1]
-        return ceil_div(trace.prompts[head[0]] + head[1], state.limits[at.BLOCK_SIZE])
-    if counts[at.TAKEN] < counts[at.ARRIVED]:
-        return ceil_div(trace.prompts[counts[at.TAKEN]], state.limits[at.BLOCK_SIZE])
-    return 0
+        request, generated = head[at.QUEUED], head[at.QUEUED_GENERATED]
+    elif counts[at.TAKEN] < counts[at.ARRIVED]:
+        request, generated = counts[at.TAKEN], 0
+    else:
+        return 0
+    blocks = ceil_div(trace.prompts[request] + generated, state.limits[at.BLOCK_SIZE])
+    if trace.shared[request] > 0:
+        blocks -= found_blocks(state, trace, request)[1]
+    return blocks
 
 
 @TWIN.inlined
-def _take_head(state: State, trace: EngineArrivals) -> None:
-    """The head of the queue becomes the prompt that is partly computed."""
-    counts = state.counts
+def _take_head(state: State, trace: EngineArrivals) -> int:
+    """The head of the queue becomes the prompt that is partly computed: how many blocks it has."""
+    counts, row = state.counts, at.NONE
     if counts[at.STACKED] > 0:
         counts[at.STACKED] -= 1
-        counts[at.PARTIAL] = state.queue[counts[at.STACKED], 0]
-        counts[at.PARTIAL_GENERATED] = state.queue[counts[at.STACKED], 1]
+        row = counts[at.STACKED]
+        counts[at.PARTIAL] = state.queue[row, at.QUEUED]
+        counts[at.PARTIAL_GENERATED] = state.queue[row, at.QUEUED_GENERATED]
     else:
         counts[at.PARTIAL] = counts[at.TAKEN]
         counts[at.PARTIAL_GENERATED] = 0
         counts[at.TAKEN] += 1
-    counts[at.PARTIAL_KV] = min(trace.cached[counts[at.PARTIAL]], trace.prompts[counts[at.PARTIAL]] - 1)
+    request, blocks = counts[at.PARTIAL], 0
+    counts[at.PARTIAL_KV] = min(trace.cached[request], trace.prompts[request] - 1)
+    if state.limits[at.PREFIX_CACHING]:
+        blocks = hold_found(state, trace, request, row)
+        counts[at.PARTIAL_KV] = max(counts[at.PARTIAL_KV], blocks * state.limits[at.BLOCK_SIZE])
+    if row == at.NONE:
+        state.totals[at.FOUND] += counts[at.PARTIAL_KV]
+    return blocks
 
 
 @TWIN.inlined
@@ -99,7 +120,11 @@ def _compute(state: State, trace: EngineArrivals, budget: int, blocks: int) -> i
     more = ceil_div(reached, block_size) - blocks
     if more > counts[at.FREE_BLOCKS]:
         return -1
-    counts[at.FREE_BLOCKS] -= more
+    take_blocks(state, more)
+    request = counts[at.PARTIAL]
+    if trace.shared[request] > 0:
+        held = min(counts[at.PARTIAL_KV] // block_size, trace.shared[request])
+        hold(state, trace, request, held, min(reached // block_size, trace.shared[request]))
     tokens = int(reached - counts[at.PARTIAL_KV])
     counts[at.PARTIAL_KV] = reached
     return tokens
@@ -128,13 +153,13 @@ def _iterate(state: State, trace: EngineArrivals, speed: Speed) -> tuple[float, 
             full = batch + num_done + counts[at.ENDING] >= limits[at.MAX_SEQS]
             if preempted or full or waiting == 0 or waiting > counts[at.FREE_BLOCKS]:
                 break
-            _take_head(state, trace)
+            blocks = _take_head(state, trace)
         resumes = False
         prefix = counts[at.PARTIAL_KV]
         tokens = _compute(state, trace, budget, blocks)
         if tokens < 0:
             # It was admitted last, so it is the one to go.
-            preempt_partial(state)
+            preempt_partial(state, trace)
             break
         budget -= tokens
         chunks_ms += chunk_attention_ms(speed, tokens, prefix)
@@ -173,7 +198,7 @@ def _finish_prefills(state: State, trace: EngineArrivals, num_done: int, now_ms:
             trace.first_ms[request] = now_ms
         if generated == trace.outputs[request]:
             in_kv = trace.prompts[request] + generated - 1
-            state.counts[at.FREE_BLOCKS] += ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
+            give_back(state, trace, request, in_kv, at.NONE)
             finish(state, trace, request, now_ms)
         else:
             enter(state, trace, request, generated)
@@ -246,7 +271,7 @@ def _decode_ahead(state: State, speed: Speed, now_ms: float, until_ms: float, wa
         done += steps
         while left < last and context + done >= knots[left + 1]:
             left += 1
-    counts[at.FREE_BLOCKS] -= _blocks_for(state, done)
+    take_blocks(state, _blocks_for(state, done))
     counts[at.STEPS] += done
     counts[at.KV] += done * batch
     return now_ms
@@ -374,11 +399,11 @@ _state_ends = TWIN.inlined(at.state_ends)
 
 
 @TWIN.inlined
-def _empty_engine(limits: Integers, totals: Floats, memory: Integers) -> State:
-    """The views of `memory`, which may hold anything."""
+def _empty_engine(limits: Integers, totals: Floats, memory: Integers, node_lengths: Integers) -> State:
+    """The views of `memory`, which may hold anything. node_lengths: of all engines' nodes, in blocks."""
     max_seqs, num_requests = limits[at.MAX_SEQS], limits[at.HIGH] - limits[at.LOW]
-    ends = _state_ends(max_seqs, limits[at.RING], limits[at.BLOCK_SIZE])
-    memory[: ends[-1]] = 0
+    ends = _state_ends(limits)
+    memory[: ends[8]] = 0  # runs are written before they are read
     memory[ends[1] : ends[2]] = at.NONE  # the ring
     counts, slots = memory[: ends[0]], memory[ends[0] : ends[1]].reshape((-1, at.SLOT_COLUMNS))
     counts[at.FREE_BLOCKS] = limits[at.KV_BLOCKS]
@@ -390,27 +415,36 @@ def _empty_engine(limits: Integers, totals: Floats, memory: Integers) -> State:
     for slot in range(max_seqs):
         slots[slot, at.OLDER] = slot + 1
     slots[max_seqs, at.OLDER] = slots[max_seqs, at.YOUNGER] = max_seqs
-    return State(
+    state = State(
         limits,
         counts,
         slots,
         memory[ends[1] : ends[2]],
         memory[ends[2] : ends[3]],
         memory[ends[3] : ends[4]],
-        memory[ends[4] : ends[5]].reshape((-1, 2)),
+        memory[ends[4] : ends[5]].reshape((-1, at.QUEUE_COLUMNS)),
         memory[ends[5] : ends[6]].reshape((-1, 2)),
+        memory[ends[6] : ends[7]].reshape((-1, at.NODE_COLUMNS)),
+        memory[ends[7] : ends[8]],
+        memory[ends[8] : ends[9]].reshape((-1, at.RUN_COLUMNS)),
         totals,
     )
+    if limits[at.PREFIX_CACHING]:
+        empty_cache(state, node_lengths[limits[at.NODES_LOW] : limits[at.NODES_HIGH]])
+    return state
 
 
 @TWIN.inlined
-def _trace(engine: Integers, lengths: Integers, stamps_ms: Floats) -> EngineArrivals:
+def _trace(engine: Integers, lengths: Integers, chains: Integers, stamps_ms: Floats) -> EngineArrivals:
     low, high = engine[at.LOW], engine[at.HIGH]
     return EngineArrivals(
         stamps_ms[0, low:high],
         lengths[0, low:high],
         lengths[1, low:high],
         lengths[2, low:high],
+        lengths[3, low:high],
+        lengths[4, low:high],
+        chains,
         stamps_ms[1, low:high],
         stamps_ms[2, low:high],
     )
@@ -420,7 +454,7 @@ def _row_runner(content: str) -> Callable[..., None]:
     def run_row(
         engines: Integers,
         tables: Floats,
-        requests: tuple[Integers, Floats],
+        requests: tuple[Integers, Floats, Integers, Integers],
         totals: Floats,
         memory: Integers,
     ) -> None:
@@ -428,17 +462,19 @@ def _row_runner(content: str) -> Callable[..., None]:
 
         engines:  shape (R, ENGINE_COLUMNS)
         tables:   all step times, one array after the other
-        requests: lengths (prompt, output and cached tokens) and milliseconds (when due, first
-                  token, last token), shape (3, N) each; the tokens' times are written, and in a
-                  closed loop due times but the first
+        requests: lengths (prompt, output and cached tokens, blocks that may be shared, where nodes
+                  begin in the chains), shape (5, N); milliseconds (when due, first token, last token),
+                  shape (3, N), of which the tokens' times are written, and in a closed loop due
+                  times but the first; the chains, as numbers of the engine's nodes; and the
+                  lengths of all engines' nodes, in blocks
         totals:   shape (R, TOTAL_COLUMNS), zeros; written
         memory:   room for the state of the largest engine, see `state_ends`
         """
         assert content  # closed over, so that compiled code is kept for this content only
-        lengths, stamps_ms = requests
+        lengths, stamps_ms, chains, node_lengths = requests
         for r in range(len(engines)):
-            state = _empty_engine(engines[r], totals[r], memory)
-            trace = _trace(engines[r], lengths, stamps_ms)
+            state = _empty_engine(engines[r], totals[r], memory, node_lengths)
+            trace = _trace(engines[r], lengths, chains, stamps_ms)
             speed = speed_of(tables, engines[r, at.TABLE :])
             if engines[r, at.IN_FLIGHT] > 1:
                 _run_ahead(state, trace, speed)
@@ -449,5 +485,6 @@ def _row_runner(content: str) -> Callable[..., None]:
 
 
 run_row = TWIN.entry(
-    "void(i8[:,::1], f8[::1], Tuple((i8[:,::1], f8[:,::1])), f8[:,::1], i8[::1])", _row_runner
+    "void(i8[:,::1], f8[::1], Tuple((i8[:,::1], f8[:,::1], i8[::1], i8[::1])), f8[:,::1], i8[::1])",
+    _row_runner,
 )

@@ -1,9 +1,9 @@
 """Compiled simulations: one engine, independent engines in a row, and a closed loop.
 
-Owns packing requests, limits and step times into flat arrays for `kernel`, and unpacking what comes
-back. Each simulation is checked against its namesake in `simulate` request by request. Times differ
-from the Python scheduler's by rounding only (a stretch of iterations is added in closed form), so
-they agree unless an arrival falls on an iteration's boundary to the last digits.
+Owns the calls of `kernel`, whose arrays `packing` makes, and unpacking what comes back. Each simulation
+is checked against its namesake in `simulate` request by request. Times differ from the Python
+scheduler's by rounding only (a stretch of iterations is added in closed form), so they agree unless an
+arrival falls on an iteration's boundary to the last digits.
 
 The first call in a process imports numba (about half a second) and loads the compiled code,
 or compiles it where no cache holds it yet (some seconds). The cache is beside the source file
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from argosy.engine.simulate import (
     loop_requests,
     request_times,
 )
-from argosy.engine.step_times import StepTimeSource, StepTimesQuestion
+from argosy.engine.step_times import StepTimeSource
 from argosy.engine.twin.layout import (
     BITS,
     BLOCK_SIZE,
@@ -45,11 +45,16 @@ from argosy.engine.twin.layout import (
     LOW,
     MAX_SEQS,
     MAX_TOKENS,
+    NODES_HIGH,
+    NODES_LOW,
+    NUM_HOLDERS,
+    PREFIX_CACHING,
     RING,
     TABLE,
     TOTAL_COLUMNS,
     state_ends,
 )
+from argosy.engine.twin.packing import Chains, chains_of, joined, packed_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class EngineTotals:
     generated_tokens
     computed_prompt_tokens: in chunks: no cached tokens, recomputation included
     num_preemptions
+    cached_prompt_tokens:   found in the prefix cache when a request ran for the first time
     """
 
     busy_ms: Floats
@@ -81,6 +87,7 @@ class EngineTotals:
     generated_tokens: Floats
     computed_prompt_tokens: Floats
     num_preemptions: Floats
+    cached_prompt_tokens: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +113,22 @@ def simulate(requests: Requests, limits: EngineLimits, source: StepTimeSource) -
 def simulate_row(runs: Sequence[EngineRun]) -> RowTimes:
     """Run independent engines one after the other, each over its own requests."""
     offsets = np.cumsum([0, *(len(run.requests.arrivals_s) for run in runs)], dtype=np.int64)
-    lengths = np.empty((3, offsets[-1]), dtype=np.int64)
+    lengths = np.empty((5, offsets[-1]), dtype=np.int64)
     stamps_ms = np.full((3, offsets[-1]), np.nan)
     refused = np.empty(offsets[-1], dtype=np.bool_)
-    for run, (low, high) in zip(runs, pairwise(offsets.tolist()), strict=True):
+    chains = [chains_of(run.requests, run.limits) for run in runs]
+    nodes_at = 0
+    for run, shared, (low, high) in zip(runs, chains, pairwise(offsets.tolist()), strict=True):
         requests = run.requests
         stamps_ms[0, low:high] = requests.arrivals_s
         lengths[0, low:high] = requests.prompt_tokens
         lengths[1, low:high] = requests.output_tokens
         lengths[2, low:high] = 0 if requests.cached_tokens is None else requests.cached_tokens
+        lengths[3, low:high], lengths[4, low:high] = shared.shared, shared.chain_at + nodes_at
+        nodes_at += len(shared.nodes)
         refused[low:high] = requests.refused_by(run.limits)
     stamps_ms[0] *= 1e3
-    engines = [(run.limits, run.source) for run in runs]
+    engines = [Engine(run.limits, run.source, shared) for run, shared in zip(runs, chains, strict=True)]
     if refused.any():
         taken = np.flatnonzero(~refused)
         served = np.ascontiguousarray(stamps_ms[:, taken])
@@ -133,11 +144,14 @@ def simulate_row(runs: Sequence[EngineRun]) -> RowTimes:
 def simulate_loop(loop: ClosedLoop, limits: EngineLimits, source: StepTimeSource) -> ClosedLoopTimes:
     """As `argosy.engine.simulate_loop`: so many requests in flight."""
     requests, served = loop_requests(loop, limits)
-    lengths = np.stack((served.prompt_tokens, served.output_tokens, served.cached)).astype(np.int64)
-    stamps_ms = np.full(lengths.shape, np.nan)
+    chains = chains_of(served, limits)
+    lengths = np.stack(
+        (served.prompt_tokens, served.output_tokens, served.cached, chains.shared, chains.chain_at)
+    ).astype(np.int64)
+    stamps_ms = np.full((3, lengths.shape[1]), np.nan)
     stamps_ms[0] = 0.0
     offsets = np.array([0, lengths.shape[1]], dtype=np.int64)
-    _run([(limits, source)], offsets, lengths, stamps_ms, loop.concurrency)
+    _run([Engine(limits, source, chains)], offsets, lengths, stamps_ms, loop.concurrency)
     return closed_times(requests, limits, stamps_ms)
 
 
@@ -152,68 +166,42 @@ def _kernel() -> ModuleType:
     return kernel
 
 
+class Engine(NamedTuple):
+    """What is packed of one engine beside its requests."""
+
+    limits: EngineLimits
+    source: StepTimeSource
+    chains: Chains
+
+
 def _run(
-    engines: Sequence[tuple[EngineLimits, StepTimeSource]],
+    engines: Sequence[Engine],
     offsets: Integers,
     lengths: Integers,
     stamps_ms: Floats,
     concurrency: int = 0,
 ) -> Floats:
     """Fill in `stamps_ms` (see `kernel`); returns the totals, shape (R, TOTAL_COLUMNS)."""
-    tables, places = _packed_tables(engines)
+    tables, places = packed_tables([(engine.limits, engine.source) for engine in engines])
     rows = np.empty((len(engines), ENGINE_COLUMNS), dtype=np.int64)
-    memory = 0
-    for row, (limits, _), place, (low, high) in zip(
+    memory, num_nodes = 0, 0
+    for row, (limits, _, chains), place, (low, high) in zip(
         rows, engines, places, pairwise(offsets.tolist()), strict=True
     ):
         ring = max(BITS, 1 << int(lengths[1, low:high].max(initial=1)).bit_length())
         row[MAX_SEQS], row[MAX_TOKENS] = limits.max_num_seqs, limits.max_num_batched_tokens
         row[KV_BLOCKS], row[BLOCK_SIZE] = limits.kv_blocks, limits.block_size
         row[RING], row[CONCURRENCY] = ring, concurrency
-        row[IN_FLIGHT] = limits.batches_in_flight
+        row[IN_FLIGHT], row[PREFIX_CACHING] = limits.batches_in_flight, limits.prefix_caching
+        row[NODES_LOW], row[NODES_HIGH] = num_nodes, num_nodes + len(chains.lengths)
+        row[NUM_HOLDERS] = chains.num_holders
+        num_nodes += len(chains.lengths)
         row[LOW], row[HIGH] = low, high
         row[TABLE:] = place
-        memory = max(memory, state_ends(limits.max_num_seqs, ring, limits.block_size)[-1])
+        memory = max(memory, state_ends(row)[-1])
     totals = np.zeros((len(engines), TOTAL_COLUMNS))
-    _kernel().run_row(rows, tables, (lengths, stamps_ms), totals, np.empty(memory, dtype=np.int64))
+    nodes = joined(engine.chains.nodes for engine in engines)
+    node_lengths = joined(engine.chains.lengths for engine in engines)
+    requests = lengths, stamps_ms, nodes, node_lengths
+    _kernel().run_row(rows, tables, requests, totals, np.empty(memory, dtype=np.int64))
     return totals
-
-
-def _packed_tables(
-    engines: Sequence[tuple[EngineLimits, StepTimeSource]],
-) -> tuple[Floats, list[Integers]]:
-    """Every distinct set of step times once, and for each engine where its arrays are."""
-    # Engines mostly share a source, and a table takes longer to hash than to look up.
-    distinct = {id(source): source for _, source in engines}
-    digests = {number: source.digest() for number, source in distinct.items()}
-    known: dict[StepTimesQuestion, Integers] = {}
-    parts: list[Floats] = []
-    places, end = [], 0
-    for limits, source in engines:
-        question = StepTimesQuestion(
-            digests[id(source)], limits.max_num_batched_tokens, limits.max_num_seqs, source
-        )
-        if question not in known:
-            values, offsets = _packed(question)
-            known[question] = offsets + end
-            parts.append(values)
-            end += len(values)
-        places.append(known[question])
-    return (np.concatenate(parts) if parts else np.empty(0)), places
-
-
-@lru_cache(maxsize=256)
-def _packed(question: StepTimesQuestion) -> tuple[Floats, Integers]:
-    """One engine's step times behind each other, and where each array begins (and the end)."""
-    times = question.answer()
-    arrays = (
-        times.matrix_ms,
-        times.context_knots,
-        times.decode_ms.ravel(),
-        times.decode_slopes.ravel(),
-        times.chunk_knots,
-        times.prefix_knots,
-        times.chunk_ms_per_token.ravel(),
-        np.array([times.chunk_ms, times.s, times.c0, times.cb, times.host_ms, times.host_ms_per_sequence]),
-    )
-    return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])

@@ -9,14 +9,8 @@ from __future__ import annotations
 
 from argosy.engine.twin import layout as at
 from argosy.engine.twin.layout import EngineArrivals, State
+from argosy.engine.twin.prefixes import give_back
 from argosy.engine.twin.steps import TWIN
-
-
-@TWIN.inlined
-def ceil_div(tokens: int, size: int) -> int:
-    """How many blocks of `size` hold the tokens."""
-    return (tokens + size - 1) // size
-
 
 # When each sequence ends, and which came last.
 
@@ -66,7 +60,7 @@ def enter(state: State, trace: EngineArrivals, request: int, generated: int) -> 
 @TWIN.inlined
 def _leave(state: State, trace: EngineArrivals, slot: int) -> None:
     """Out of every aggregate but the ring; blocks and slot are free."""
-    _release(state, slot, _stop(state, trace, slot))
+    _release(state, trace, slot, _stop(state, trace, slot))
 
 
 @TWIN.inlined
@@ -84,14 +78,34 @@ def _stop(state: State, trace: EngineArrivals, slot: int) -> int:
 
 
 @TWIN.inlined
-def _release(state: State, slot: int, in_kv: int) -> None:
+def _release(state: State, trace: EngineArrivals, slot: int, in_kv: int) -> None:
     """The slot and the blocks of so many tokens are free."""
+    give_back(state, trace, state.slots[slot, at.REQUEST], in_kv, at.NONE)
+    _free_slot(state, slot)
+
+
+@TWIN.inlined
+def _free_slot(state: State, slot: int) -> None:
     counts, slots = state.counts, state.slots
     older, younger = slots[slot, at.OLDER], slots[slot, at.YOUNGER]
     slots[older, at.YOUNGER], slots[younger, at.OLDER] = younger, older
     slots[slot, at.OLDER] = counts[at.FREE_SLOT]
     counts[at.FREE_SLOT] = slot
-    counts[at.FREE_BLOCKS] += ceil_div(in_kv, state.limits[at.BLOCK_SIZE])
+
+
+@TWIN.inlined
+def _oldest_first(state: State, place: int) -> int:
+    """The first slot of a list of the ring; with a prefix cache turned round: free blocks have an order."""
+    slot, slots = state.ring[place], state.slots
+    if not state.limits[at.PREFIX_CACHING]:
+        return int(slot)
+    found = at.NONE
+    while slot != at.NONE:
+        following = slots[slot, at.ENDS_WITH]
+        slots[slot, at.ENDS_WITH] = found
+        found = slot
+        slot = following
+    return int(found)
 
 
 @TWIN.inlined
@@ -101,7 +115,7 @@ def finish_decodes(state: State, trace: EngineArrivals, now_ms: float) -> None:
     if counts[at.NEXT_END] != counts[at.STEPS]:
         return
     place = counts[at.STEPS] & (state.limits[at.RING] - 1)
-    slot = state.ring[place]
+    slot = _oldest_first(state, place)
     while slot != at.NONE:
         following = state.slots[slot, at.ENDS_WITH]
         finish(state, trace, state.slots[slot, at.REQUEST], now_ms)
@@ -155,10 +169,10 @@ def stamp_last(state: State, trace: EngineArrivals, step: int, ends_ms: float) -
 def release_ended(state: State, trace: EngineArrivals, step: int) -> None:
     """The sequences that stopped in the step give back slots and blocks."""
     place = step & (state.limits[at.RING] - 1)
-    slot = state.ring[place]
+    slot = _oldest_first(state, place)
     while slot != at.NONE:
         following, request = state.slots[slot, at.ENDS_WITH], state.slots[slot, at.REQUEST]
-        _release(state, slot, trace.prompts[request] + trace.outputs[request] - 1)
+        _release(state, trace, slot, trace.prompts[request] + trace.outputs[request] - 1)
         slot = following
     state.ring[place] = at.NONE
 
@@ -180,23 +194,24 @@ def preempt_youngest(state: State, trace: EngineArrivals) -> None:
     state.ring[place] = slots[slot, at.ENDS_WITH]
     if counts[at.ENDING] > 0 and end == counts[at.STEPS]:
         request = slots[slot, at.REQUEST]
-        _release(state, slot, trace.prompts[request] + trace.outputs[request] - 1)
+        _release(state, trace, slot, trace.prompts[request] + trace.outputs[request] - 1)
         counts[at.ENDING] -= 1
         state.totals[at.PREEMPTIONS] += 1
         return
     if state.ring[place] == at.NONE:
         state.bits[place // at.BITS] &= ~(1 << (place % at.BITS))
     request = slots[slot, at.REQUEST]
-    _leave(state, trace, slot)
+    give_back(state, trace, request, _stop(state, trace, slot), counts[at.STACKED])
+    _free_slot(state, slot)
     counts[at.NEXT_END] = _next_end(state)
     _push(state, request, trace.outputs[request] - (end - counts[at.STEPS]))
 
 
 @TWIN.inlined
-def preempt_partial(state: State) -> None:
+def preempt_partial(state: State, trace: EngineArrivals) -> None:
     """The prompt that is partly computed goes to the head of the queue; its blocks are free."""
     counts = state.counts
-    counts[at.FREE_BLOCKS] += ceil_div(counts[at.PARTIAL_KV], state.limits[at.BLOCK_SIZE])
+    give_back(state, trace, counts[at.PARTIAL], counts[at.PARTIAL_KV], counts[at.STACKED])
     _push(state, counts[at.PARTIAL], counts[at.PARTIAL_GENERATED])
     counts[at.PARTIAL] = at.NONE
 
@@ -204,7 +219,7 @@ def preempt_partial(state: State) -> None:
 @TWIN.inlined
 def _push(state: State, request: int, generated: int) -> None:
     counts = state.counts
-    state.queue[counts[at.STACKED], 0] = request
-    state.queue[counts[at.STACKED], 1] = generated
+    state.queue[counts[at.STACKED], at.QUEUED] = request
+    state.queue[counts[at.STACKED], at.QUEUED_GENERATED] = generated
     counts[at.STACKED] += 1
     state.totals[at.PREEMPTIONS] += 1

@@ -43,6 +43,7 @@ from argosy.perf.measurements.rows import ClosedLoopLoad, Measurement, Measureme
 from argosy.perf.measurements.scaled import scaled, tabulated
 from argosy.perf.measurements.trial import Quantity, Trial, trial_of
 from argosy.perf.profile import Origin, Profile
+from argosy.perf.robust_fit import RobustFit
 
 _TTFTS_FOR_COMPUTE = 2
 _ROWS_FOR_HOST = 3
@@ -97,7 +98,9 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
         notes=(
             *(note for one in compared for note in one.notes),
             *_far_from_computed(factors.s, question),
+            *_not_settled(solution.fit),
         ),
+        moves=solution.fit.moves,
     )
 
 
@@ -299,6 +302,17 @@ def _far_from_computed(s: float, question: FitQuestion) -> tuple[str, ...]:
         f"the engine that was measured is {_how_far(s)} than what the data sheet of {question.prior.key.gpu}"
         " gives; check model, GPU, number type and parallel shape",
     )
+
+
+def _not_settled(fit: RobustFit) -> tuple[str, ...]:
+    """Remarks on a search that ended at the edge of what it may choose, or before its end."""
+    stopped = tuple(
+        f"{move.name} stopped at its {move.at_bound} bound ({move.value:.3g}): the rows ask for one beyond it"
+        for move in fit.at_bounds
+    )
+    if fit.has_converged:
+        return stopped
+    return (*stopped, f"the search had not converged after {fit.num_simulated} simulations")
 
 
 def _how_far(s: float) -> str:

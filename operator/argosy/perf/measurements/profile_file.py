@@ -25,6 +25,7 @@ from argosy.errors import InvariantError, SpecError
 from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
 from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.robust_fit import Move
 from argosy.refusals import Refused
 from argosy.snapshot.architecture import Dtype
 
@@ -86,6 +87,7 @@ def profile_to_bytes(fitted: FittedProfile) -> bytes:
             "prior_error": asdict(fitted.prior_error),
             "prior_source": fitted.prior_source,
             "notes": list(fitted.notes),
+            "moves": [asdict(move) for move in fitted.moves],
         },
         "step_table": {name: getattr(table, name) for name in _SCALARS}
         | {name: getattr(table, name).tolist() for name in _ARRAYS},
@@ -156,6 +158,7 @@ def _fitted(document: Mapping[str, Any]) -> FittedProfile:
         files=tuple(_read(FitProvenance, one) for one in provenance["files"]),
         on_date=str(provenance["date"]),
         notes=tuple(provenance["notes"]),
+        moves=tuple(_read(Move, one) for one in provenance.get("moves", ())),
     )
 
 

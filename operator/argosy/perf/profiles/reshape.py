@@ -274,7 +274,7 @@ def _by_rooflines(
     """Each part of the first GPU's table times the ratio of both GPUs' rooflines."""
     measured, wanted = gpus
     key = replace(profile.key, gpu=wanted.name)
-    factors, _ = silicon.of(kernels_of(wanted, architecture, key.dtype))
+    factors, _ = silicon.of(kernels_of(measured, architecture, key.dtype))
     here = roofline(measured, architecture, profile.key, factors)
     scaled = _times_ratio(table, here, roofline(wanted, architecture, key, factors))
     return Profile(
@@ -328,7 +328,7 @@ def similar_model_profile(
         matrix_ms=np.maximum.accumulate(scaled.matrix_ms),
         decode_ms=decode,
         chunk_ms_per_token=rising / table.chunk_knots[:, None],
-        chunk_ms=table.chunk_ms * models[1].kv_layers / models[0].kv_layers,
+        chunk_ms=table.chunk_ms * lines[1].b0 / lines[0].b0,
     )
     return Profile(
         key=key,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from argosy.engine.stationarity import RunVerdict
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
 from argosy_sim.demo.judgement.fleet_cost import run_cost_rate, static_peak_cost_rate
@@ -47,6 +48,7 @@ class ClassInAct:
     terms: each term's attainment outside recovery windows, where requests in flight on the dead node
         do not count (they are counted apart)
     recovery_attainment: inside recovery windows, None without a request there
+    verdict: whether the number of its requests in flight was stationary in the act
     """
 
     ttft_ms: Percentiles | None
@@ -54,6 +56,7 @@ class ClassInAct:
     e2e_ms: Percentiles | None
     terms: tuple[TermAttainment, ...]
     recovery_attainment: float | None
+    verdict: RunVerdict
 
     @property
     def attainment(self) -> float | None:
@@ -63,8 +66,8 @@ class ClassInAct:
 
     @property
     def attainment_interval(self) -> Interval | TooFew | None:
-        """The 95 % confidence interval of `attainment`."""
-        term = lowest(self.terms)
+        """The 95 % confidence interval of `attainment`; None where a queue grew or fell: it has none."""
+        term = None if self.verdict.is_unstable else lowest(self.terms)
         return None if term is None else term.interval
 
 
@@ -197,6 +200,7 @@ def _class_in_act(
         e2e_ms=summary.e2e_ms,
         terms=attainment_by_term(outside, story_class.slo),
         recovery_attainment=attainment(inside, story_class.slo),
+        verdict=summary.verdict,
     )
 
 
