@@ -69,10 +69,10 @@ class MeasuredReduces:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    message: TimedMessage
+    timed: TimedMessage
     algorithm_gb_per_s: float
     bus_gb_per_s: float
-    at_line: int
+    line: int
 
 
 def read_all_reduce(text: str, num_gpus: int | None = None) -> MeasuredReduces | CollectiveFault:
@@ -100,7 +100,7 @@ def read_all_reduce(text: str, num_gpus: int | None = None) -> MeasuredReduces |
     fault = _too_few(rows) or _other_operation(rows, gpus)
     if fault is not None:
         return fault
-    messages = tuple(row.message for row in rows)
+    messages = tuple(row.timed for row in rows)
     figures = fitted_reduce(gpus, messages)
     off = [abs(figures.milliseconds(each.num_bytes) / each.milliseconds - 1) for each in messages]
     return MeasuredReduces(figures, messages, float(np.median(off)), max(off))
@@ -139,8 +139,8 @@ def _rows(text: str) -> list[_Row] | CollectiveFault:
             return row
         if row is None:
             continue
-        if rows and row.message.num_bytes <= rows[-1].message.num_bytes:
-            sizes = f"size {row.message.num_bytes} follows {rows[-1].message.num_bytes}"
+        if rows and row.timed.num_bytes <= rows[-1].timed.num_bytes:
+            sizes = f"size {row.timed.num_bytes} follows {rows[-1].timed.num_bytes}"
             return _malformed(number, f"{sizes}; sizes must rise: give one run at a time")
         rows.append(row)
     return rows
@@ -175,7 +175,7 @@ def _row(number: int, words: Sequence[str]) -> _Row | CollectiveFault | None:
 
 
 def _too_few(rows: Sequence[_Row]) -> CollectiveFault | None:
-    sizes = [row.message.num_bytes for row in rows]
+    sizes = [row.timed.num_bytes for row in rows]
     if len(sizes) >= MIN_SIZES and sizes[-1] >= MIN_SPAN * sizes[0]:
         return None
     spanned = f", from {sizes[0]} to {sizes[-1]} bytes" if sizes else ""
@@ -195,7 +195,7 @@ def _other_operation(rows: Sequence[_Row], num_gpus: int) -> CollectiveFault | N
         found = row.bus_gb_per_s / row.algorithm_gb_per_s
         if abs(found - wanted) > _BUS_OFF:
             message = (
-                f"line {row.at_line}: busbw / algbw is {found:.2f}, and of an all-reduce of {num_gpus} GPUs"
+                f"line {row.line}: busbw / algbw is {found:.2f}, and of an all-reduce of {num_gpus} GPUs"
                 f" {wanted:.2f}; give the table of all_reduce_perf, and the right number with --gpus"
             )
             return CollectiveFault(CollectiveReason.OTHER_OPERATION, message)
