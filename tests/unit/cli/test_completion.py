@@ -27,7 +27,9 @@ def completed(line: str) -> list[str]:
     ("line", "offered"),
     [
         pytest.param(
-            "argosy perf ", ["show", "list", "validate", "capacities", "roles", "import"], id="commands"
+            "argosy perf ",
+            ["show", "list", "validate", "capacities", "roles", "import", "links"],
+            id="commands",
         ),
         pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),
         pytest.param("argosy perf show deepseek-v3.", ["deepseek-v3.2"], id="model by its short name"),

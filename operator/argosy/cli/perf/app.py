@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from argosy.cli.perf.capacities import capacities
 from argosy.cli.perf.import_ import import_measurements
+from argosy.cli.perf.links import links
 from argosy.cli.perf.list import list_profiles
 from argosy.cli.perf.roles import roles
 from argosy.cli.perf.show import show
@@ -50,3 +51,4 @@ app.command("validate")(validate)
 app.command("capacities", epilog=SENTENCE)(capacities)
 app.command("roles")(roles)
 app.command("import")(import_measurements)
+app.command("links")(links)
