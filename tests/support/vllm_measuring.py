@@ -62,7 +62,7 @@ def measure(vllm: VllmInstallation, folder: Path) -> Measured:
 async def _benchmarks(
     vllm: VllmInstallation, claim: AddressClaim, folder: Path
 ) -> tuple[list[Path], dict[float, dict[str, Any]]]:
-    async with started(vllm, claim) as engine:
+    async with serving(vllm, claim.next_address(), claim.engine_port) as engine:
         reports = []
         for concurrency, count in CLOSED:
             how = ("--max-concurrency", str(concurrency), "--num-prompts", str(count))
@@ -76,9 +76,9 @@ async def _benchmarks(
 
 
 @asynccontextmanager
-async def started(vllm: VllmInstallation, claim: AddressClaim) -> AsyncIterator[ProcessEngine]:
-    """A real engine that answers, until the end of the block."""
-    engine = await _started(vllm, claim)
+async def serving(vllm: VllmInstallation, address: str, port: int) -> AsyncIterator[ProcessEngine]:
+    """One engine of the tiny model, called `tiny`, that answers at this address."""
+    engine = await _started(vllm, address, port)
     try:
         yield engine
     finally:
@@ -87,9 +87,9 @@ async def started(vllm: VllmInstallation, claim: AddressClaim) -> AsyncIterator[
         await engine.ended()
 
 
-async def _started(vllm: VllmInstallation, claim: AddressClaim) -> ProcessEngine:
+async def _started(vllm: VllmInstallation, address: str, port: int) -> ProcessEngine:
     limits = [word for flag, value in LIMITS.items() for word in (flag, str(value))]
-    words = ["--model", MODEL, "--served-model-name", "tiny", "--port", str(claim.engine_port)]
+    words = ["--model", MODEL, "--served-model-name", "tiny", "--port", str(port)]
     container = {
         "args": [*words, *limits, *_FLAGS],
         "env": [{"name": "VLLM_CPU_KVCACHE_SPACE", "value": "3"}],
@@ -97,7 +97,7 @@ async def _started(vllm: VllmInstallation, claim: AddressClaim) -> ProcessEngine
     lines: list[str] = []
     start = EngineStart(
         container,
-        claim.next_address(),
+        address,
         {},
         CARD,
         lines.append,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from operator_stage import Say
-from vllm_measuring import CARD, LIMITS, MEMORY_GIB, started
+from vllm_measuring import CARD, LIMITS, MEMORY_GIB, serving
 
 from argosy.perf.observed.readers.reading import read_run
 from argosy.perf.observed.run import ObservedRun
@@ -50,7 +50,7 @@ async def test_observe_calibrate_replay(vllm: VllmInstallation, tmp_path: Path, 
     trace, out, profile = (tmp_path / name for name in ("trace.jsonl", "run.jsonl", "profile.json"))
     lengths = write_trace(trace)
     with AddressClaim.claim() as claim:
-        async with started(vllm, claim) as engine:
+        async with serving(vllm, claim.next_address(), claim.engine_port) as engine:
             url = f"http://{engine.endpoint}"
             code, seen = await perf("observe", url, "--trace", str(trace), "--out", str(out))
     assert (code, seen["num_by_outcome"]) == (0, {"Completed": NUM})

@@ -19,7 +19,7 @@ from dataclasses import astuple, replace
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_model, gpu_of
-from argosy.perf.footprint.memory import engine_limits, fits
+from argosy.perf.footprint.memory import engine_limits, fits, is_expert_parallel
 from argosy.perf.host import host_of
 from argosy.perf.library import ProfileLibrary, WantedProfile
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
@@ -157,6 +157,7 @@ def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
         dtype=variant.engine.quantization or architecture.dtype,
         kv_dtype=variant.engine.kv_cache_dtype or architecture.kv_dtype,
         shape=Shape(variant.tensor_parallel, variant.pipeline_parallel),
+        is_expert_parallel=is_expert_parallel(variant),
         host=host_of(variant),
     )
 

@@ -28,7 +28,18 @@ def completed(line: str) -> list[str]:
     [
         pytest.param(
             "argosy perf ",
-            ["show", "list", "validate", "capacities", "roles", "import", "observe", "replay", "calibrate"],
+            [
+                "show",
+                "list",
+                "validate",
+                "capacities",
+                "roles",
+                "import",
+                "observe",
+                "replay",
+                "calibrate",
+                "links",
+            ],
             id="commands",
         ),
         pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),

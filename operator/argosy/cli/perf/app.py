@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from argosy.cli.perf.calibrate import calibrate
 from argosy.cli.perf.capacities import capacities
 from argosy.cli.perf.import_ import import_measurements
+from argosy.cli.perf.links import links
 from argosy.cli.perf.list import list_profiles
 from argosy.cli.perf.observe import observe
 from argosy.cli.perf.replay import replay
@@ -56,3 +57,4 @@ app.command("import")(import_measurements)
 app.command("observe", epilog=SENTENCE)(observe)
 app.command("replay", epilog=SENTENCE)(replay)
 app.command("calibrate", epilog=SENTENCE)(calibrate)
+app.command("links")(links)

@@ -14,7 +14,7 @@ from argosy.api import GPUPool, ServedModel
 from argosy.api.architecture import DeclaredArchitecture, DeclaredLayout
 from argosy.api.engine.pod import EnginePod
 from argosy.api.servedmodel import ParallelShape
-from argosy.control.hardware.declared import pool_gpu
+from argosy.control.hardware.declared import is_declared, pool_gpu
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_manifest, pod_template
 from argosy.manifests.pod_requests import workload_requests
@@ -117,7 +117,7 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool, engine: En
         architecture=None
         if model.spec.architecture is None
         else declared_architecture(model.spec.architecture),
-        declared_gpu=gpu if isinstance(gpu, Gpu) and pool.spec.gpu_spec is not None else None,
+        declared_gpu=gpu if isinstance(gpu, Gpu) and is_declared(pool.spec) else None,
     )
 
 
