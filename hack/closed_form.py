@@ -39,15 +39,18 @@ SHARPNESS_LIMITS = (1.0, 20.0)
 KNEES = (1.5, 3.0, 8.0)
 """Where the search for `q` starts: the residual has several valleys in it."""
 
-# Errors are reported on decode, mixed and prefill grids; the fit sees other points (`TRAINING`).
+# Errors are reported on decode, mixed, prefill and short-chunk grids; the fit sees other points
+# (`TRAINING`).
 MIXED_GRID = iterations((8, 32, 64, 128, 256), (1024, 4096), (256, 512, 1024, 2048), (0, 1024))
 GRIDS = (DECODE_GRID, MIXED_GRID, PREFILL_GRID)
+SHORT_GRID = iterations((0,), (0,), (1, 4, 9, 16, 32, 64), (0, 1024))
 # Each with the weight of one of its points: the three kinds weigh about the same in all.
 TRAINING = (
     (iterations((1, 2, 4, 16, 24, 48, 96, 192, 256), (256, 768, 1536, 3072, 6144, 12288), (0,), (0,)), 1.0),
     (iterations((4, 16, 48, 96, 192), (512, 2048, 8192), (128, 384, 768, 1536, 4096), (0, 2048)), 1.0),
     (iterations((0,), (0,), (128, 256, 384, 768, 1024, 1536, 3072, 6144, 8192), (0,)), 3.0),
     (iterations((0,), (0,), (128, 256, 384, 768, 1024, 1536, 3072, 6144, 8192), (2048,)), 1.0),
+    (iterations((0,), (0,), (1, 2, 8, 24, 48, 96), (0, 2048)), 1.0),
 )
 
 

@@ -4,7 +4,7 @@ Run from the repository's root: `PYTHONPATH=operator:hack python hack/fit_forms.
 profiles.npz and profiles.json in operator/argosy/perf/data and writes forms.json and
 silicon_factors.json beside them. No chance, no date: the same tables give the same bytes.
 `--only H100/llama-3.1-8b/bf16/1` fits the forms that match, prints them and writes nothing.
-Both take about five minutes of one core.
+Both take about twenty minutes of one core.
 """
 
 from __future__ import annotations

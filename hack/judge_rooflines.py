@@ -4,30 +4,29 @@
 
 Prints, per GPU and kind of model, the bias (median of estimate over table, less one) and the median
 distance of decode, prefill and short chunks, for two ways to a profile: the roofline, and the table of the
-most similar other model on this GPU times the ratio of both rooflines. The held-out models are those
-that silicon_factors.json does not name among its `models`.
+most similar other model on this GPU times the ratio of both rooflines. Every table is judged once, with
+factors and teachers of other families of models (`fit_silicon.folds`). Takes some minutes.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
+from closed_form import SHORT_GRID
 from fit_forms import DATA, cases
-from fit_silicon import Case
+from fit_silicon import Case, folds, kind_factors
 
 from argosy.arrays import Floats
 from argosy.perf.profile import Profile
 from argosy.perf.profiles.forms import SILICON_FILE, parse_silicon
-from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iterations, iterations
+from argosy.perf.profiles.iterations import DECODE_GRID, PREFILL_GRID, Iterations
 from argosy.perf.profiles.reshape import similar_model_profile
 from argosy.perf.profiles.roofline import Silicon, roofline_profile
 from argosy.perf.profiles.tables import ARRAYS_FILE, MANIFEST_FILE, parse_profiles
 
-SHORT_GRID = iterations((0,), (0,), (1, 4, 9, 16, 32, 64), (0, 1024))
 GRIDS = {"decode": DECODE_GRID, "prefill": PREFILL_GRID, "short chunk": SHORT_GRID}
 
 
@@ -59,24 +58,21 @@ def off(made: Profile, case: Case, grid: Iterations) -> Floats:
 
 def main() -> None:
     """Print one line per GPU, kind and way."""
-    silicon_file = (DATA / SILICON_FILE).read_bytes()
-    silicon = parse_silicon(silicon_file)
-    fitted = {model for entry in json.loads(silicon_file)["silicon"] for model in entry["models"]}
     every = cases(parse_profiles((DATA / MANIFEST_FILE).read_bytes(), (DATA / ARRAYS_FILE).read_bytes()))
-    taught, rows = defaultdict(list), defaultdict(list)
-    for case in every:
-        key = case.profile.key
-        if key.model in fitted:
+    start = kind_factors(parse_silicon((DATA / SILICON_FILE).read_bytes()))
+    rows = defaultdict(list)
+    for fold in folds(every, start):
+        taught = defaultdict(list)
+        for case in fold.taught:
+            key = case.profile.key
             taught[key.gpu, key.dtype, key.shape].append(case)
-    for case in every:
-        key = case.profile.key
-        if key.model in fitted:
-            continue
-        kind = "experts" if case.architecture.is_moe else "dense"
-        for way, made in estimates(case, taught[key.gpu, key.dtype, key.shape], silicon):
-            for name, grid in GRIDS.items():
-                for where in (key.gpu, "all"):
-                    rows[kind, where, way, name].append(off(made, case, grid))
+        for case in fold.left_out:
+            key = case.profile.key
+            kind = "experts" if case.architecture.is_moe else "dense"
+            for way, made in estimates(case, taught[key.gpu, key.dtype, key.shape], fold.silicon):
+                for name, grid in GRIDS.items():
+                    for where in (key.gpu, "all"):
+                        rows[kind, where, way, name].append(off(made, case, grid))
     for kind, where, way in sorted({(kind, where, way) for kind, where, way, _ in rows}):
         found = [np.concatenate(rows[kind, where, way, name]) for name in GRIDS]
         figures = [f"{np.median(one):+.1%} {np.median(np.abs(one)):.1%}" for one in found]

@@ -16,10 +16,10 @@ import typer
 from aiohttp import web
 from typer.testing import CliRunner
 
-from argosy_sim.measures.records import Outcome, RequestRecord, read_records
-from argosy_sim.replay.client import RecordFile, ReplayResult, ReplayTarget, replay
+from argosy.client.open_loop import RecordFile, ReplayResult, ReplayTarget, replay
+from argosy.client.planned import PlannedRequest
+from argosy.client.records import Outcome, RequestRecord, read_records
 from argosy_sim.replay.command import register
-from argosy_sim.replay.load import PlannedRequest
 
 GAP_S = 0.02
 Answer = Callable[["FarSide", web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]

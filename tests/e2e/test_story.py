@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from argosy.client.open_loop import RecordFile, ReplayTarget, replay
+from argosy.client.planned import CHAT_PATH, PlannedRequest
 from argosy_sim.controlplane.host.processes import Identity, is_running
 from argosy_sim.demo.collect import RunFacts, collect
 from argosy_sim.demo.evidence import Evidence, StaticPeak
@@ -27,9 +29,6 @@ from argosy_sim.demo.watch import Watcher
 from argosy_sim.livefleet.control import kill_node
 from argosy_sim.livefleet.spec import LiveFleetSpec, NodeGroup
 from argosy_sim.measures.cost import PriceStep
-from argosy_sim.replay import CHAT_PATH
-from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
-from argosy_sim.replay.load import PlannedRequest
 from argosy_sim.stage import Stage, StagePlan, on_stage
 
 REPOSITORY = Path(__file__).parents[2]

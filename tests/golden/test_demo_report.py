@@ -22,7 +22,9 @@ ACT = {
     "name", "start_s", "end_s", "offered", "completed", "lost", "lost_in_flight", "retried", "cost_usd",
     "static_peak_cost_usd", "classes", "plans", "first_request_on_new_replica_s", "recovery_s",
 }  # fmt: skip
-CLASS = {"ttft_ms", "itl_ms", "e2e_ms", "attainment", "attainment_ci95", "recovery_attainment"}
+CLASS = {
+    "ttft_ms", "itl_ms", "e2e_ms", "attainment", "attainment_ci95", "recovery_attainment", "stationarity",
+}  # fmt: skip
 PLAN = {"revision", "at_s", "replicas", "shares", "reasons"}
 PROMISE = {"name", "kept", "measured", "bound"}
 

@@ -18,7 +18,7 @@ from typing import Self
 
 import aiohttp
 
-from argosy_sim.replay.stream import StreamMeter
+from argosy.client.stream import StreamMeter
 
 OUTPUT_TOKENS = 24
 ANSWER_TIMEOUT_S = 60.0

@@ -21,7 +21,7 @@ from argosy.control.memory import ControlMemory
 from argosy.perf.model import LibraryPerfModel
 from argosy.perf.profile import Calibration
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import Observation, learnt
+from argosy.perf.recalibration.fit import Observation, Start, learnt
 from argosy.perf.recalibration.health import ResidualStatistics
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.shipped import shipped_library
@@ -65,11 +65,11 @@ def slower(each: CalibratedVariant, factor: float) -> Calibration:
 
 def a_memory(each: CalibratedVariant, factor: float = 1.3, num_windows: int = 17) -> CalibrationMemory:
     """After windows of engines that take `factor` times as long."""
-    state = CalibrationState(each.prior.digest, each.prior.host)
+    state = CalibrationState(each.prior.digest, Start.of(each.prior.host, each.prior.step_times))
     truth, evidence = slower(each, factor), state.evidence
     for place in range(30):
         row = ROWS[place % len(ROWS)]
-        evidence = learnt(evidence, state.prior, Observation(row, row.step_ms(truth)))
+        evidence = learnt(evidence, state.start, Observation(row, row.step_ms(truth)))
     known = replace(
         state,
         evidence=evidence,

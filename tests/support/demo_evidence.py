@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy_sim.demo.evidence import (
     Evidence,
     PlanSeen,
@@ -20,7 +21,6 @@ from argosy_sim.demo.evidence import (
 )
 from argosy_sim.demo.story import default_story
 from argosy_sim.measures.cost import PriceStep
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 L40S = "llama-8b-l40s-tp1-3fa91"
 H100 = "llama-8b-h100-tp1-b07c2"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy_sim.measures.records import Outcome, RequestRecord
+from argosy.client.records import Outcome, RequestRecord
 
 
 def answered(ttft_ms: float, itl_ms: float, num_tokens: int = 11) -> RequestRecord:

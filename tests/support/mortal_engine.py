@@ -2,7 +2,7 @@
 
 POST / takes JSON: `header_s` is how long the response header takes, `silence_s` the pause between the first
 chunk and the last. SIGUSR1: its node vanishes, its sockets neither acknowledge nor reset. SIGUSR2: it goes
-on answering /health and nothing else.
+on answering /health and nothing else. SIGHUP: from now on it answers /health after 8 s.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+HEALTH_LATE_S = 8.0
 _SO_ATTACH_FILTER = 26
 _RETURN_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: keep 0 bytes of every packet
 
@@ -27,6 +28,7 @@ class MortalEngine:
         self.name = name
         self._speaking = asyncio.Event()
         self._speaking.set()
+        self._health_s = 0.0
 
     async def serve(self) -> None:
         app = web.Application()
@@ -39,6 +41,7 @@ class MortalEngine:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, self._vanish)
         loop.add_signal_handler(signal.SIGUSR2, self._speaking.clear)
+        loop.add_signal_handler(signal.SIGHUP, self._be_late)
         print(site._server.sockets[0].getsockname()[1], flush=True)  # type: ignore[union-attr]  # noqa: T201
         await asyncio.Event().wait()
 
@@ -46,7 +49,11 @@ class MortalEngine:
         self._speaking.clear()  # nothing is sent any more
         drop_what_arrives()
 
+    def _be_late(self) -> None:
+        self._health_s = HEALTH_LATE_S
+
     async def _health(self, request: web.Request) -> web.Response:
+        await asyncio.sleep(self._health_s)
         return web.Response(text="ok")
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -135,7 +135,7 @@ class Learnt:
     @property
     def calibration(self) -> Calibration:
         state = self.memory.states[KEY]
-        return estimate(state.evidence, state.prior)
+        return estimate(state.evidence, state.start)
 
     @property
     def alarms(self) -> list[WindowReport]:

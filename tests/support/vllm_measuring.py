@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,7 @@ def measure(vllm: VllmInstallation, folder: Path) -> Measured:
 async def _benchmarks(
     vllm: VllmInstallation, claim: AddressClaim, folder: Path
 ) -> tuple[list[Path], dict[float, dict[str, Any]]]:
-    engine = await _started(vllm, claim)
-    try:
+    async with serving(vllm, claim.next_address(), claim.engine_port) as engine:
         reports = []
         for concurrency, count in CLOSED:
             how = ("--max-concurrency", str(concurrency), "--num-prompts", str(count))
@@ -71,16 +72,24 @@ async def _benchmarks(
             how = ("--request-rate", str(rate), "--num-prompts", str(count))
             report = await _bench(vllm, engine, folder / f"open-{rate:g}.json", how)
             seen[rate] = json.loads(report.read_text())
+    return reports, seen
+
+
+@asynccontextmanager
+async def serving(vllm: VllmInstallation, address: str, port: int) -> AsyncIterator[ProcessEngine]:
+    """One engine of the tiny model, called `tiny`, that answers at this address."""
+    engine = await _started(vllm, address, port)
+    try:
+        yield engine
     finally:
         give_up_s = time.monotonic() + 30
         await engine.terminate(lambda: time.monotonic() > give_up_s)
         await engine.ended()
-    return reports, seen
 
 
-async def _started(vllm: VllmInstallation, claim: AddressClaim) -> ProcessEngine:
+async def _started(vllm: VllmInstallation, address: str, port: int) -> ProcessEngine:
     limits = [word for flag, value in LIMITS.items() for word in (flag, str(value))]
-    words = ["--model", MODEL, "--served-model-name", "tiny", "--port", str(claim.engine_port)]
+    words = ["--model", MODEL, "--served-model-name", "tiny", "--port", str(port)]
     container = {
         "args": [*words, *limits, *_FLAGS],
         "env": [{"name": "VLLM_CPU_KVCACHE_SPACE", "value": "3"}],
@@ -88,7 +97,7 @@ async def _started(vllm: VllmInstallation, claim: AddressClaim) -> ProcessEngine
     lines: list[str] = []
     start = EngineStart(
         container,
-        claim.next_address(),
+        address,
         {},
         CARD,
         lines.append,

@@ -10,9 +10,11 @@ from openai import OpenAI
 from operator_stage import OURS, OperatorStage, condition, until, until_equal
 
 from argosy_sim.livefleet.runtime.installation import VllmInstallation
+from argosy_sim.livefleet.state import FleetLayout
 
 LOADED_S = 300.0
 PATH = f"{OURS}/namespaces/default/servedmodels/tiny"
+LOAD_REQUEST = '"POST /v1/load_lora_adapter '
 MAKE = Path(__file__).with_name("make_adapter.py")
 pytestmark = pytest.mark.timeout(900)
 
@@ -38,6 +40,16 @@ def pods(stage: OperatorStage) -> set[tuple[str, int]]:
     }
 
 
+def load_requests(stage: OperatorStage, pod_names: set[str]) -> dict[str, list[str]]:
+    """The lines of each pod's log with a request to load an adapter; logs outlive their pods."""
+    found: dict[str, list[str]] = {name: [] for name in pod_names}
+    for log in FleetLayout(stage.stage.fleet_dir).pods.glob("*/*.log"):
+        name = log.parent.name.split("_")[1]
+        if name in found:
+            found[name] += [line for line in log.read_text().splitlines() if LOAD_REQUEST in line]
+    return found
+
+
 def test_adapters_load_and_unload_on_a_real_engine_without_a_restart(
     real_stage: OperatorStage, source: str
 ) -> None:
@@ -55,6 +67,10 @@ def test_adapters_load_and_unload_on_a_real_engine_without_a_restart(
     until(lambda: states(real_stage) == {"poet": "Loaded"}, "the adapter to be loaded", 2 * LOADED_S)
     until(lambda: not pods(real_stage) & before, "the engine without adapters to go", LOADED_S)
     settled = pods(real_stage)
+    started_without, started_with = ({name for name, _ in each} for each in (before, settled))
+    asked = load_requests(real_stage, started_without | started_with)
+    assert not any(asked[name] for name in started_without), "an engine without LoRA has no such API"
+    assert all(asked[name] for name in started_with), "vLLM logs each request"
     assert answer("poet") != answer("tiny")
     assert {"tiny", "poet"} <= {each.id for each in client.models.list()}
 

@@ -9,19 +9,22 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from openai import OpenAI
-from operator_stage import OURS, OperatorStage, is_ready
+from operator_stage import OURS, OperatorStage, is_ready, names
 from waiting import until
 
+from argosy.snapshot.liveness import ENVOY_EJECTS_AFTER_S
 from argosy_sim.livefleet.control import crash_pod
 
 LOADED_S = 300.0
 SILENCE_S = 20.0
+LateHealth = Callable[[float], AbstractContextManager[None]]
 MODEL = f"{OURS}/namespaces/default/servedmodels/tiny"
 pytestmark = pytest.mark.timeout(900)
 
@@ -120,6 +123,61 @@ def test_a_stream_that_is_silent_for_twenty_seconds_survives_while_its_engine_an
     assert (stream.error, stream.finish) == ("", "length")
     assert stream.longest_gap_s >= SILENCE_S - 1
     assert len(real_stage.pods("chat")) == 1, "a replica was made for one that only thought"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What must stay the same while an engine is only late."""
+
+    pods: list[str]
+    restarts: list[int]
+    plans: list[str]
+
+    @classmethod
+    def read(cls, stage: OperatorStage) -> Kept:
+        pods = stage.pods("chat")
+        restarts = [c["restartCount"] for pod in pods for c in pod["status"]["containerStatuses"]]
+        return cls(names(pods), restarts, names(stage.plans()))
+
+
+def rotation_while(stage: OperatorStage, streams: list[Stream], least_s: float) -> list[bool]:
+    """Whether Envoy sends to the one engine, each second, until the streams have ended."""
+    (pod,) = names(stage.pods("chat"))
+    began_s, seen = time.monotonic(), []
+    while time.monotonic() < began_s + least_s or any(stream.is_alive() for stream in streams):
+        seen.append(stage.envoy_endpoints().get(f"default/{pod}", False))
+        time.sleep(1.0)
+    return seen
+
+
+def test_an_engine_whose_health_is_late_but_in_time_stays_in_rotation(
+    real_stage: OperatorStage, late_health: LateHealth
+) -> None:
+    kept = Kept.read(real_stage)
+    with late_health(1.5):
+        streams = [Stream(real_stage, 600) for _ in range(2)]
+        assert all(rotation_while(real_stage, streams, 20.0)), "an answer within five seconds is in time"
+    assert [(s.done().error, s.finish) for s in streams] == [("", "length")] * 2
+    assert Kept.read(real_stage) == kept
+
+
+def test_an_engine_whose_health_is_too_late_gets_nothing_new_and_is_not_replaced(
+    real_stage: OperatorStage, late_health: LateHealth
+) -> None:
+    kept = Kept.read(real_stage)
+    streams = [Stream(real_stage, 2000) for _ in range(8)]
+    until(lambda: all(stream.num_chunks > 5 for stream in streams), "the streams to flow")
+    with late_health(8.0):
+        seen = rotation_while(real_stage, streams[:1], 2 * ENVOY_EJECTS_AFTER_S)
+        assert not seen[-1], "its kubelet and Envoy have both taken it out"
+        waiting = Stream(real_stage, 16)
+        waiting.join(5.0)
+        assert waiting.is_alive(), "with no other engine a request waits"
+        assert Kept.read(real_stage) == kept
+    assert [(s.done().error, s.finish) for s in streams] == [("", "length")] * 8
+    assert (waiting.done().error, waiting.finish) == ("", "length")
+    until(lambda: all(rotation_while(real_stage, [], 1.0)), "the engine to be back")
+    assert Kept.read(real_stage) == kept
 
 
 def test_a_killed_engine_costs_only_its_own_streams(real_stage: OperatorStage) -> None:

@@ -68,6 +68,9 @@ class DeclaredArchitecture(Value):
     tied_embeddings: bool = Field(
         False, description="Whether the output head is the embedding (tie_word_embeddings)."
     )
+    query_key_norm: bool = Field(
+        False, description="Whether every layer normalises queries and keys (Qwen3, Gemma 3, MiniMax)."
+    )
     mla_kv_dim: int = Field(
         0,
         ge=0,

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from argosy.api.conditions import Conditions
 from argosy.api.crd.resource import AGE, Column, CustomResource, Scope, condition_column
-from argosy.api.gpuspec import GpuSharing, GpuSpec
+from argosy.api.gpuspec import GpuSharing, GpuSpec, Interconnect
 from argosy.api.schema.pod_labels import PodLabels, pod_labels_rule
 from argosy.api.schema.rule import Rule
 from argosy.api.schema.value import LABEL_NAME, Amount, Count, KeyedBy, LabelValue, Value
@@ -108,6 +108,13 @@ class GPUPoolSpec(Value):
             " computed from them are less certain than those of a GPU with tables."
         ),
     )
+    interconnect: Interconnect | None = Field(
+        None,
+        description=(
+            "What connects the GPUs of a node, which decides what tensor parallelism costs. Absent: as the"
+            " catalogue has it for the GPU; no node label shows it."
+        ),
+    )
     sharing: GpuSharing | None = Field(
         None,
         description=(
@@ -174,6 +181,22 @@ class GPUPoolSpec(Value):
             message="spec.provisioningSeconds is used with spec.nodes only; set spec.nodes.max or remove it",
             holds=lambda spec: spec.provisioning_seconds is None or spec.nodes is not None,
             field="provisioningSeconds",
+        ),
+        Rule(
+            name="gpupool-interconnect-gpus",
+            cel=(
+                "!has(self.interconnect) || !has(self.interconnect.allReduce) ||"
+                " self.interconnect.allReduce.all(each, each.gpus <= self.gpusPerNode)"
+            ),
+            message=(
+                "spec.interconnect.allReduce: gpus must be at most spec.gpusPerNode; remove larger ones, or"
+                " raise gpusPerNode"
+            ),
+            holds=lambda spec: (
+                spec.interconnect is None
+                or all(each.gpus <= spec.gpus_per_node for each in spec.interconnect.all_reduce)
+            ),
+            field="interconnect",
         ),
         Rule(
             name="gpupool-node-selector-key",

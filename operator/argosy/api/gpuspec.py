@@ -1,17 +1,18 @@
-"""The figures of a GPU that the catalogue does not have.
+"""The figures of a GPU that the catalogue does not have, and what connects the GPUs of a node.
 
-Owns the fields and rules of `spec.gpuSpec`, and those of `spec.sharing`. `perf` computes memory and
-step times from them; without peaks it uses measured profiles only.
+Owns the fields and rules of `spec.gpuSpec`, `spec.interconnect` and `spec.sharing`. `perf` computes
+memory and step times from them; without peaks it uses measured profiles only.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from enum import StrEnum
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from argosy.api.schema.rule import Rule
-from argosy.api.schema.value import Value
+from argosy.api.schema.value import KeyedBy, Value
 
 
 class PeakFlops(Value):
@@ -67,6 +68,60 @@ class GpuSpec(Value):
                 " neither where only measured profiles answer"
             ),
             holds=lambda spec: (spec.tflops is None) == (spec.memory_bandwidth_gb_per_second is None),
+        ),
+    )
+
+
+class InterconnectType(StrEnum):
+    """How the GPUs of a node reach each other."""
+
+    NVLINK = "NVLink"
+    PCIE_PEER_TO_PEER = "PCIePeerToPeer"
+    PCIE_THROUGH_HOST = "PCIeThroughHost"
+
+
+class AllReduce(Value):
+    """What an all-reduce inside a node takes: a latency, and the bytes over a bandwidth."""
+
+    gpus: int = Field(ge=2, le=64, description="GPUs of a node that take part.")
+    latency_microseconds: float = Field(
+        ge=0, le=1e6, description="Time of an all-reduce of few bytes, in microseconds."
+    )
+    bus_gb_per_second: float = Field(
+        gt=0,
+        le=1e5,
+        description="Bus bandwidth at large sizes (busbw of nccl-tests), in 10^9 bytes per second.",
+    )
+
+
+MAX_ALL_REDUCES = 8
+"""Numbers of GPUs that a pool has figures of."""
+
+
+class Interconnect(Value):
+    """What connects the GPUs of a node."""
+
+    type: InterconnectType | None = Field(
+        None,
+        description=(
+            "NVLink (on AMD Infinity Fabric), PCIePeerToPeer (nvidia-smi topo -p2p r shows OK) or"
+            " PCIeThroughHost (it does not: the bytes pass the host's memory). Absent: as in the catalogue."
+        ),
+    )
+    all_reduce: Annotated[tuple[AllReduce, ...], Field(max_length=MAX_ALL_REDUCES), KeyedBy("gpus")] = Field(
+        (),
+        description=(
+            "Measured all-reduces by number of GPUs, as argosy perf links prints them from the output of"
+            " all_reduce_perf (nccl-tests). Used in place of what is known of the type."
+        ),
+    )
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            name="gpupool-interconnect-empty",
+            cel="has(self.type) || (has(self.allReduce) && self.allReduce.size() > 0)",
+            message="spec.interconnect: set type, allReduce or both, or remove it",
+            holds=lambda link: link.type is not None or bool(link.all_reduce),
         ),
     )
 

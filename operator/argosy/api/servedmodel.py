@@ -250,11 +250,18 @@ class CalibrationStatus(Value):
             "Measured step time divided by the profile's, at the last observed load: 1.3 is 30 % slower."
         ),
     )
+    prefill_factor: Amount | None = Field(
+        None,
+        description=(
+            "Measured time per token of a prompt divided by the profile's. Absent: the engines' load has not"
+            " told prefill from decoding."
+        ),
+    )
     uncertainty: Amount = Field(
         description="Relative standard error of a step time corrected by this factor (0.05: 5 %)."
     )
     windows: Count = Field(
-        description="Number of measurement windows of 15 s used, rounded down to one significant digit."
+        description="Number of windows used (of 15 s or more), rounded down to one significant digit."
     )
     drifted: bool = Field(description="True if step times changed abruptly within the last hour.")
 

@@ -200,3 +200,46 @@ class ImportOptions:
     max_model_len: int
     gpu_memory: float | None = None
     config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveOptions:
+    """`argosy perf observe`; qps in requests/s, duration and timeout in seconds; None: not given."""
+
+    url: str
+    trace: Path
+    out: Path
+    model: str | None
+    qps: float | None
+    speed: float
+    max_requests: int | None
+    duration: float | None
+    max_in_flight: int
+    timeout: float
+    path: str
+    as_text: bool
+    headers: tuple[str, ...]
+    gpu: str | None
+    tp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEngineOptions:
+    """The engine of an observed run, as written; None: as in the run.
+
+    gpu_memory: GiB of a GPU that the catalogue does not have
+    config: of a model that it does not have
+    """
+
+    model: str | None
+    gpu: str | None
+    tp: int | None
+    pp: int | None
+    dtype: Dtype | None
+    kv_dtype: KvDtype | None
+    vllm: str | None
+    max_num_seqs: int | None
+    max_num_batched_tokens: int | None
+    max_model_len: int | None
+    gpu_memory: float | None = None
+    config: Path | None = None

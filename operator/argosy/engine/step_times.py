@@ -130,6 +130,33 @@ class CalibratedSource(StepTimeSource, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SlowerPrefill:
+    """A source whose prefill takes `ms_per_token` more for each token (less where negative).
+
+    What a token is saved is at most half of what it takes in the largest iteration, so that none takes
+    negative time. Raises SpecError for a number that is not finite.
+    """
+
+    source: StepTimeSource
+    ms_per_token: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.ms_per_token):
+            raise SpecError(f"must be a finite number, got {self.ms_per_token}", "ms_per_token")
+
+    def step_times(self, max_tokens: int, max_seqs: int) -> StepTimes:
+        """The arrays of the source; what is added is not multiplied by its factor s."""
+        times = self.source.step_times(max_tokens, max_seqs)
+        most_saved = 0.5 * float(times.matrix_ms[-1]) / (len(times.matrix_ms) - 1)
+        added = max(self.ms_per_token / times.s, -most_saved)
+        return replace(times, chunk_ms_per_token=frozen(times.chunk_ms_per_token + added))
+
+    def digest(self) -> str:
+        """A hash (hexadecimal) of the source and what is added."""
+        return hashlib.sha256(f"prefill {self.ms_per_token!r} {self.source.digest()}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class StepTimesQuestion:
     """What is asked of a source, compared by what the source holds: a key for caches."""
 

@@ -28,6 +28,7 @@ from argosy.perf.catalogue.links import gpu_links
 from argosy.perf.front_end import front_end_of
 from argosy.perf.host import Host, host_of_version
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
+from argosy.perf.profiles.expert_parallel import expert_parallel_profile
 from argosy.perf.profiles.fingerprint import Fingerprint, same_dimensions_profile
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.profiles.reshape import (
@@ -36,6 +37,7 @@ from argosy.perf.profiles.reshape import (
     are_similar,
     part_profile,
     pipeline_profile,
+    relinked_profile,
     scaled_profile,
     similar_model_profile,
     wider_profile,
@@ -54,7 +56,10 @@ DECLARED_UNCERTAINTY = 1.5
 
 @dataclass(frozen=True, slots=True)
 class WantedProfile:
-    """What is asked for. `model` is the catalogue's key, or the id of a model it does not know."""
+    """What is asked for. `model` is the catalogue's key, or the id of a model it does not know.
+
+    is_expert_parallel: whether ranks hold whole experts (`--enable-expert-parallel`)
+    """
 
     gpu: Gpu
     model: str
@@ -62,6 +67,7 @@ class WantedProfile:
     dtype: Dtype
     kv_dtype: Dtype
     shape: Shape
+    is_expert_parallel: bool = False
     host: Host = field(default_factory=lambda: host_of_version(None))
 
     @property
@@ -133,7 +139,10 @@ class ProfileLibrary:
             return silicon
         source, kv_measured = silicon
         stages, link = wanted.shape.pipeline_parallel, gpu_links(wanted.gpu).of_group(wanted.shape.gpus)
-        pipelined = pipeline_profile(self._with_host(source, wanted), wanted.architecture, stages, link)
+        hosted = self._with_host(source, wanted)
+        if wanted.is_expert_parallel and hosted.origin is not Origin.USER:
+            hosted = expert_parallel_profile(hosted, wanted.architecture, wanted.gpu, self._silicon)
+        pipelined = pipeline_profile(hosted, wanted.architecture, stages, link)
         if isinstance(pipelined, OutOfRange):
             return pipelined
         card = wanted.gpu.part_of or wanted.gpu.name
@@ -184,7 +193,7 @@ class ProfileLibrary:
             if isinstance(found, Profile):
                 asked = wanted.model, wanted.architecture
                 made = same_dimensions_profile(found, model, asked, wanted.gpu, self._silicon)
-                return made, self.kv_measured(key)
+                return _over_own_link(made, wanted.architecture, wanted.gpu), self.kv_measured(key)
         return None
 
     def same_dimensions(self, architecture: Architecture, name: str = "") -> tuple[Model, ...]:
@@ -250,6 +259,7 @@ class ProfileLibrary:
         table, kv_dtype = self._tables.profile(key), self.kv_measured(key)
         if isinstance(table, OutOfRange):
             return None
+        table = _over_own_link(table, model.architecture, wanted.gpu)
         pair = replace(model.architecture, kv_dtype=kv_dtype), replace(asked, kv_dtype=kv_dtype)
         return similar_model_profile(table, wanted.key, wanted.gpu, pair, self._silicon), kv_dtype
 
@@ -268,6 +278,15 @@ class ProfileLibrary:
         """The number type of the KV cache that a shipped table's kernels read."""
         provenance = self._tables.provenance(table)
         return Dtype.BF16 if isinstance(provenance, OutOfRange) else provenance.kv_dtype
+
+
+def _over_own_link(table: Profile, architecture: Architecture, gpu: Gpu) -> Profile:
+    """A table was measured over the link that the catalogue knows; the GPU's pool may have another."""
+    measured, width = find_gpu(table.key.gpu), table.key.shape.tensor_parallel
+    if width == 1 or isinstance(measured, OutOfRange):
+        return table
+    links = gpu_links(measured).of_group(width), gpu_links(gpu).of_group(width)
+    return relinked_profile(table, architecture, links)
 
 
 def _without_peaks(wanted: WantedProfile) -> OutOfRange:

@@ -19,7 +19,7 @@ from dataclasses import astuple, replace
 from argosy.engine.step_times import StepTimeSource
 from argosy.perf.capacity.search import CapacitySettings, EngineModel, measure_capacity, refused_slice
 from argosy.perf.catalogue import find_model, gpu_of
-from argosy.perf.footprint.memory import engine_limits, fits
+from argosy.perf.footprint.memory import engine_limits, fits, is_expert_parallel
 from argosy.perf.host import host_of
 from argosy.perf.library import ProfileLibrary, WantedProfile
 from argosy.perf.profile import Calibration, Origin, Profile, ProfileKey, Shape
@@ -98,10 +98,10 @@ class LibraryPerfModel:
         room = self.fits(variant)
         if not isinstance(room, Fits):
             return room
-        limits = engine_limits(variant.engine, room.kv_capacity_tokens)
-        if found.origin is not Origin.USER:
-            # A user's profile was fitted as if batches were decided one by one: its lag is in its times.
-            limits = replace(limits, batches_in_flight=host_of(variant).batches_in_flight)
+        # One that was fitted as if batches were decided one by one has their lag in its step times.
+        is_user = found.origin is Origin.USER
+        in_flight = found.batches_in_flight if is_user else host_of(variant).batches_in_flight
+        limits = engine_limits(variant.engine, room.kv_capacity_tokens, in_flight)
         return EngineModel(limits, found.step_times, found.front_end_ms)
 
     def capacity(self, variant: Variant, mix: Mix, slo: Slo) -> Capacity | OutOfRange:
@@ -157,6 +157,7 @@ def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
         dtype=variant.engine.quantization or architecture.dtype,
         kv_dtype=variant.engine.kv_cache_dtype or architecture.kv_dtype,
         shape=Shape(variant.tensor_parallel, variant.pipeline_parallel),
+        is_expert_parallel=is_expert_parallel(variant),
         host=host_of(variant),
     )
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 
 from argosy.arrays import Floats
-from argosy.engine.step_times import CalibratedSource, StepTimeSource
+from argosy.engine.step_times import CalibratedSource, SlowerPrefill, StepTimeSource
 from argosy.errors import InvariantError
 from argosy.snapshot.architecture import Dtype
 
@@ -79,6 +79,7 @@ class Profile:
     uncertainty: relative standard error (0-1) of a step time, as measured on what the profile
                  was not made from; `source` says in a sentence where the figures come from
     front_end_ms: between a client and the engine, in TTFT and in no step time
+    batches_in_flight: of the engine that a user's step times were fitted with; `EngineLimits` has the meaning
     """
 
     key: ProfileKey
@@ -88,19 +89,24 @@ class Profile:
     uncertainty: float
     source: str
     front_end_ms: float = 0.0
+    batches_in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Corrects a time on silicon: `s` is a factor, `c0` ms per iteration, `cb` ms per decoding sequence."""
+    """Corrects a time on silicon: `s` is a factor, `c0` ms per iteration, `cb` ms per decoding sequence.
+
+    prefill_ms_per_token: what a token of a prompt takes beyond `s` times the silicon, on this shape
+    """
 
     s: float
     c0: float
     cb: float
+    prefill_ms_per_token: float = 0.0
 
     def values(self) -> Floats:
-        """Shape (3,): s, c0, cb."""
-        return np.array([self.s, self.c0, self.cb])
+        """Shape (4,): s, c0, cb, prefill."""
+        return np.array([self.s, self.c0, self.cb, self.prefill_ms_per_token])
 
     def applied_to(self, source: StepTimeSource) -> StepTimeSource:
         """The source with its own calibration replaced by this one.
@@ -108,9 +114,14 @@ class Calibration:
         Raises InvariantError for a source without a calibration, such as a pipeline: its stages are
         calibrated before they are put in a row.
         """
+        if isinstance(source, SlowerPrefill):
+            source = source.source
         if not isinstance(source, CalibratedSource):
             raise InvariantError(f"{type(source).__name__} has no calibration (s, c0, cb) to replace")
-        return source.with_calibration(self.s, self.c0, self.cb)
+        changed = source.with_calibration(self.s, self.c0, self.cb)
+        if self.prefill_ms_per_token == 0.0:
+            return changed
+        return SlowerPrefill(changed, self.prefill_ms_per_token)
 
 
 HOST_OVERHEAD = Calibration(s=0.98, c0=1.34, cb=0.046)

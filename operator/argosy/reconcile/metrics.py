@@ -203,6 +203,11 @@ class Metrics:
         self.calibration_factor = self._gauge(
             "calibration_factor", "Step time as observed over the profile's, at the load last seen", "variant"
         )
+        self.calibration_prefill_factor = self._gauge(
+            "calibration_prefill_factor",
+            "Time per token of a prompt as observed over the profile's; absent where the load does not tell",
+            "variant",
+        )
         self.calibration_uncertainty = self._gauge(
             "calibration_uncertainty", "Relative standard error of a corrected step time", "variant"
         )
@@ -382,11 +387,14 @@ class Metrics:
 
     def _show_calibrations(self, measures: CalibrationMeasures) -> None:
         """Only variants and engines that are running are shown."""
-        for gauge in (self.calibration_factor, self.calibration_uncertainty, self.straggler_ratio):
+        factors = (self.calibration_factor, self.calibration_prefill_factor)
+        for gauge in (*factors, self.calibration_uncertainty, self.straggler_ratio):
             gauge.clear()
         for name, step_time in measures.step_times.items():
             self.calibration_factor.labels(name).set(step_time.factor)
             self.calibration_uncertainty.labels(name).set(step_time.uncertainty)
+            if step_time.prefill_factor is not None:
+                self.calibration_prefill_factor.labels(name).set(step_time.prefill_factor)
         for endpoint, ratio in measures.straggler_ratios.items():
             self.straggler_ratio.labels(endpoint).set(ratio)
         for reason in measures.skipped:

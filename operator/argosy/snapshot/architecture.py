@@ -69,6 +69,7 @@ class Architecture:
     full_kv_heads, full_head_dim: of the layers without a window, where they differ (0: they do not)
     linear_layers:         layers without KV: linear attention, Mamba, and bare MLPs of a hybrid
     state_bytes:           that a sequence's state takes in all linear layers, whatever its length
+    query_key_norm:        whether queries and keys are normalised in every layer (Qwen3, Gemma 3, MiniMax)
     tied_embeddings:       whether the output head is the embedding's table
     max_context:           positions that the model was trained for, tokens
     dtype, kv_dtype:       of the checkpoint's weights, and of KV unless the engine is set otherwise
@@ -87,6 +88,7 @@ class Architecture:
     active_parameters: int
     max_context: int
     tied_embeddings: bool = False
+    query_key_norm: bool = False
     experts: int = 0
     experts_per_token: int = 0
     expert_intermediate_size: int = 0

@@ -5,6 +5,7 @@ time-outs (`telemetry`) and what the planner counts as capacity (`control.state.
 them. No input; output: constants and the durations derived from them.
 
     busy    answers late, or only some of those that ask it: it counts as capacity, nothing replaces it
+            more than 5 s late it gets no new requests, and finishes those that it has
     dead    refuses connections: it takes no requests; its kubelet restarts it
     silent  has answered nothing for `SILENT_AFTER_S`, neither the scrape nor Envoy's health checks nor
             requests: its capacity is lost
@@ -30,6 +31,10 @@ check that closes its connections fails: those that are then tried again do not 
 
 UNHEALTHY_AFTER = 2
 """Failed checks in a row, so that one lost packet costs nothing."""
+
+DEATH_TIMEOUT_S = UNHEALTHY_AFTER * (ROTATION_INTERVAL_S + HEALTH_TIMEOUT_S)
+"""An engine that answers `/health` within these 11 s keeps its requests in flight, also while it is too late
+for new ones. No longer than two checks of the rotation take: a dead engine's streams end as early."""
 
 ENVOY_EJECTS_AFTER_S = UNHEALTHY_AFTER * (HEALTH_INTERVAL_S + HEALTH_TIMEOUT_S)
 """Envoy takes a frozen engine out of rotation after at most 12 s."""

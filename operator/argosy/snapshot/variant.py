@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from argosy.api.engine.pod import EnginePod, EnvVar
 from argosy.api.servedmodel import Engine
-from argosy.checks import positive
+from argosy.checks import not_negative, positive
 from argosy.dtype import Dtype
 from argosy.engine_version import engine_version
 from argosy.errors import SpecError
@@ -50,6 +50,34 @@ _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Reduce:
+    """What an all-reduce of so many GPUs of a node takes: a latency, and the bytes over a rate.
+
+    bytes_per_s: that pass each GPU's link (the bus bandwidth of nccl-tests), 2(n-1)/n of the message
+
+    Raises SpecError for fewer GPUs than two, a negative latency and a rate that is not positive.
+    """
+
+    gpus: int
+    latency_ms: float
+    bytes_per_s: float
+
+    def __post_init__(self) -> None:
+        positive(self.gpus - 1, "reduce.gpus")
+        not_negative(self.latency_ms, "reduce.latency_ms")
+        positive(self.bytes_per_s, "reduce.bytes_per_s")
+
+    @property
+    def ms_per_byte(self) -> float:
+        """Milliseconds per byte of the message."""
+        return 1e3 * 2 * (self.gpus - 1) / self.gpus / self.bytes_per_s
+
+    def milliseconds(self, num_bytes: float) -> float:
+        """Until every GPU has the sum of all their `num_bytes`."""
+        return self.latency_ms + self.ms_per_byte * num_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
     """One GPU type, or a part of one. Bandwidths are peaks, of one direction where a link has two.
 
@@ -67,6 +95,8 @@ class Gpu:
     mig:                profiles into which MIG divides it, the smallest first
     part_of:            the card of which it is a slice or a share; empty for a whole card
     sharers:            containers that share its memory and its time
+    peer_to_peer:       whether GPUs reach each other over PCIe directly, not through the host's memory
+    all_reduces:        what its pool measured inside a node, by number of GPUs
     has_peaks:          False where only memory and links were declared: bandwidth and peaks are not used
 
     Raises SpecError, with the field, for what is not positive and for a missing 16-bit peak.
@@ -90,6 +120,8 @@ class Gpu:
     part_of: str = ""
     sharers: int = 1
     has_peaks: bool = True
+    peer_to_peer: bool = True
+    all_reduces: tuple[Reduce, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes", "pcie_bytes_per_s", "network_bytes_per_s"):
@@ -160,7 +192,8 @@ class Variant:
 
     `model_key` is the ServedModel; `model_id` is what the performance
     tables and the engine know; `gpu` is the catalogue's name. `architecture` and `declared_gpu` are
-    what the user declares of a model and of a GPU that the catalogue does not need to have.
+    what the user declares of a model and of a GPU: figures that the catalogue does not have, or the links of
+    the pool's nodes.
     """
 
     model_key: ModelKey

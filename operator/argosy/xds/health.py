@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2
 from envoy.config.core.v3 import health_check_pb2
-from google.protobuf.wrappers_pb2 import UInt32Value
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from argosy.snapshot.liveness import HEALTH_INTERVAL_S, HEALTH_PATH, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER
+from argosy.snapshot.liveness import (
+    DEATH_TIMEOUT_S,
+    HEALTH_INTERVAL_S,
+    HEALTH_PATH,
+    HEALTH_TIMEOUT_S,
+    UNHEALTHY_AFTER,
+)
 from argosy.xds.packing import EnvoyMessage, duration
 
 NO_LIMIT = 1_000_000
@@ -35,6 +41,19 @@ def health_check(*, healthy_after: int, interval_s: float, recheck_s: float) -> 
         healthy_threshold=UInt32Value(value=healthy_after),
         http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=HEALTH_PATH, host="argosy"),
     )
+
+
+def death_check(*, recheck_s: float) -> EnvoyMessage:
+    """The check that ends the connections of a replica: an engine may be as late as `DEATH_TIMEOUT_S`.
+
+    One failure is enough: TCP itself sends lost packets again within the time-out. With a connection of its
+    own for each check none fails because the engine has just closed one that was idle.
+    """
+    check = health_check(healthy_after=1, interval_s=HEALTH_INTERVAL_S, recheck_s=recheck_s)
+    check.timeout.CopyFrom(duration(DEATH_TIMEOUT_S))
+    check.unhealthy_threshold.CopyFrom(UInt32Value(value=1))
+    check.reuse_connection.CopyFrom(BoolValue(value=False))
+    return check
 
 
 def limits(max_requests: int | None = None) -> EnvoyMessage:

@@ -41,8 +41,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.table import ClusterEntry, Endpoint
-from argosy.snapshot.liveness import HEALTH_INTERVAL_S
-from argosy.xds.health import health_check, limits
+from argosy.snapshot.liveness import ROTATION_INTERVAL_S
+from argosy.xds.health import death_check, health_check, limits
 from argosy.xds.packing import (
     ADAPTER_KEY,
     REPLICA_KEY,
@@ -136,7 +136,7 @@ def listener_of(proxy: EnvoyMessage) -> EnvoyMessage:
 
 def tcp_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     """The TCP cluster of an HTTP cluster's replicas, from which the hop chooses one by its address."""
-    cluster = closing_cluster(tcp_cluster_name(entry.name), HEALTH_INTERVAL_S)
+    cluster = _closing_cluster(tcp_cluster_name(entry.name), death_check(recheck_s=RECHECK_S))
     if entry.has_adapters:
         cluster.load_balancing_policy.CopyFrom(_by_replica_alone())
         return cluster
@@ -191,8 +191,14 @@ def _struct(fields: Mapping[str, str]) -> Struct:
     return found
 
 
-def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
-    """A cluster that ends the connections of a dead replica; `interval_s`: between its health checks."""
+def waiting_cluster(name: str) -> EnvoyMessage:
+    """A cluster that ends the connections of a replica as soon as the HTTP cluster takes it out."""
+    check = health_check(healthy_after=1, interval_s=ROTATION_INTERVAL_S, recheck_s=RECHECK_S)
+    return _closing_cluster(name, check)
+
+
+def _closing_cluster(name: str, check: EnvoyMessage) -> EnvoyMessage:
+    """A cluster that ends the connections of a replica that fails the check."""
     return cluster_pb2.Cluster(
         name=name,
         type=cluster_pb2.Cluster.EDS,
@@ -204,7 +210,7 @@ def closing_cluster(name: str, interval_s: float) -> EnvoyMessage:
             # closed would wait for ever. Refused at once, the request is retried elsewhere.
             healthy_panic_threshold={"value": 0.0},
         ),
-        health_checks=[health_check(healthy_after=1, interval_s=interval_s, recheck_s=RECHECK_S)],
+        health_checks=[check],
         close_connections_on_host_health_failure=True,
         ignore_health_on_host_removal=True,
         circuit_breakers=limits(),

@@ -28,7 +28,6 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from argosy.route.counters import ENDPOINT_ENDING
 from argosy.route.table import ClusterEntry, Endpoint, EndpointState
-from argosy.snapshot.liveness import ROTATION_INTERVAL_S
 from argosy.xds import hop
 from argosy.xds.packing import ADAPTER_KEY, TAKES_ANY, TAKES_KEY, EnvoyMessage, any_of, duration
 
@@ -117,7 +116,7 @@ def waiting_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     connection it has just closed would come to the next replica that stands still, and lose one try after
     the other.
     """
-    return hop.closing_cluster(waiting_cluster_name(entry.name), ROTATION_INTERVAL_S)
+    return hop.waiting_cluster(waiting_cluster_name(entry.name))
 
 
 def waiting_assignment_of(entry: ClusterEntry) -> EnvoyMessage:
@@ -135,7 +134,7 @@ def holding_cluster_of(entry: ClusterEntry) -> EnvoyMessage:
     The aggregate cannot do this: it chooses among clusters by their health, whatever their healthy replicas
     hold, and a listener that gets no replica at all does not try again.
     """
-    cluster = hop.closing_cluster(holding_cluster_name(entry.name), ROTATION_INTERVAL_S)
+    cluster = hop.waiting_cluster(holding_cluster_name(entry.name))
     cluster.lb_subset_config.CopyFrom(hop.adapter_subsets())
     return cluster
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from argosy.api.conditions import Reason
+from argosy.client.records import read_records
 from argosy.keys import ClassKey, DeploymentKey, GroupName
 from argosy_sim.demo.evidence import Evidence, PlanSeen, ReplicaSeen, ShareSample, StaticPeak
 from argosy_sim.demo.story import Story
 from argosy_sim.demo.watch import Observations
 from argosy_sim.livefleet.event_log import read_events
 from argosy_sim.measures.cost import PriceStep
-from argosy_sim.measures.records import read_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import uvloop
 
+from argosy.client.open_loop import RecordFile, ReplayTarget, replay
+from argosy.client.planned import PlannedRequest
 from argosy.errors import SpecError
 from argosy_sim.demo.story import DRAIN_S, Story, default_story
-from argosy_sim.replay.client import RecordFile, ReplayTarget, replay
-from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
+from argosy_sim.replay.load import ClassLoad, plan_load
 from argosy_sim.traffic import BadTrace, Trace, UnknownArchetype, find_archetype, load_trace
 
 TRACED_CLASS = "chat"

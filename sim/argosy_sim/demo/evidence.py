@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy_sim.demo.story import Story
 from argosy_sim.measures.cost import PriceStep
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

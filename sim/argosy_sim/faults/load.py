@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from argosy.client.open_loop import ReplayTarget, replay
+from argosy.client.planned import PlannedRequest
+from argosy.client.records import RequestRecord
 from argosy.errors import SpecError
-from argosy_sim.measures.records import RequestRecord
-from argosy_sim.replay.client import ReplayTarget, replay
-from argosy_sim.replay.load import ClassLoad, PlannedRequest, plan_load
+from argosy_sim.replay.load import ClassLoad, plan_load
 from argosy_sim.traffic import RateStep, UnknownArchetype, find_archetype
 
 PIECE_S = 2.5

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy_sim.faults.picture import Object, Picture
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from argosy.client.records import RequestRecord
 from argosy_sim.faults.outcome import Outcome, Said
 from argosy_sim.faults.picture import Object, Picture, revision
 from argosy_sim.faults.reading import Reader
-from argosy_sim.measures.records import RequestRecord
 
 LOOK_S = 0.5
 

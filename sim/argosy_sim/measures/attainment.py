@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot import Slo, SloTerm
 from argosy_sim.measures.intervals import Interval, TooFew, share_interval
 from argosy_sim.measures.percentiles import ROUNDING, latency_ms
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot import Term
 from argosy_sim.measures.percentiles import Percentiles, latency_ms
-from argosy_sim.measures.records import RequestRecord
 from argosy_sim.measures.steps import Steps
 
 RATE_BIN_S = 5.0

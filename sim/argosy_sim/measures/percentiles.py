@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from argosy.client.records import Outcome, RequestRecord
+from argosy.engine.stationarity import RunVerdict
 from argosy.snapshot import Term
-from argosy_sim.measures.records import Outcome, RequestRecord
+from argosy_sim.measures.settled import run_verdict
 
 ROUNDING = 1e-9
 """Slack of a comparison of shares: 0.07 * 100 must be 7 in floating point too."""
@@ -62,6 +64,7 @@ class LatencySummary:
     """Counts of all records, and percentiles of the completed ones (None where there is none).
 
     `itl_ms` is over requests' mean gaps, which SLOs are about; `gap_ms` over single gaps.
+    `verdict`: whether the run was stationary; percentiles of another one depend on how long it was.
     """
 
     num_requests: int
@@ -71,6 +74,7 @@ class LatencySummary:
     itl_ms: Percentiles | None
     e2e_ms: Percentiles | None
     gap_ms: Percentiles | None
+    verdict: RunVerdict
 
     @property
     def num_lost(self) -> int:
@@ -89,6 +93,7 @@ def latency_summary(records: Sequence[RequestRecord]) -> LatencySummary:
         itl_ms=_term_percentiles(completed, Term.ITL),
         e2e_ms=_term_percentiles(completed, Term.E2E),
         gap_ms=Percentiles.of(gap for record in completed for gap in record.gaps_ms),
+        verdict=run_verdict(records),
     )
 
 

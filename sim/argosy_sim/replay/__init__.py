@@ -1,10 +1,6 @@
-"""The live client: sends a planned load to a running endpoint and records every answer.
+"""The `argosy sim replay` command: a planned load against a running endpoint, by `argosy.client`.
 
-load     which request is sent when          prompt   its text
-client   the open loop over HTTP             stream   tokens in an answer
-command  `argosy sim replay`                 options  its flags
-flags    their checks                        job      its work
+load     which request is sent when          options  flags
+command  `argosy sim replay`                 flags    their checks
+job      its work
 """
-
-CHAT_PATH = "/v1/chat/completions"
-"""OpenAI's path for a chat."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import typer
 
-from argosy_sim.replay import CHAT_PATH, options
+from argosy.client.planned import CHAT_PATH
+from argosy_sim.replay import options
 
 
 def register(app: typer.Typer) -> None:

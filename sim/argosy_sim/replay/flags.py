@@ -1,22 +1,19 @@
 """Checks of the flags of `argosy sim replay`, which turn them into values.
 
-Owns what each flag may be. Input: the flags as the user wrote them. Output: lengths, schedule, path,
-headers, URL; raises `SpecError` with the flag's name where a value cannot be used.
+Owns which lengths and times may be asked for; `argosy.client.flags` has the endpoint's. Input: the flags as
+the user wrote them. Output: lengths and a schedule; raises `SpecError` with the flag's name where a value
+cannot be used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
-
-from yarl import URL
 
 from argosy.errors import SpecError
+from argosy.traces.trace import BadTrace, Trace, load_trace
 from argosy_sim.replay.options import DEFAULT_DURATION_S, Pace, Source
 from argosy_sim.traffic.archetypes import Archetype, UnknownArchetype, find_archetype
 from argosy_sim.traffic.arrivals import RateStep, Schedule
-from argosy_sim.traffic.trace import BadTrace, Trace, load_trace
 
 
 def lengths_of(source: Source) -> Archetype | Trace:
@@ -75,41 +72,3 @@ def paced(lengths: Archetype | Trace, pace: Pace) -> tuple[Archetype | Trace, Sc
         raise SpecError("an archetype has no rate of its own, say how many requests per second", "--rate")
     scaled = lengths.rescaled(pace.rate_scale)
     return (scaled if pace.duration_s is None else scaled.window(0, pace.duration_s)), None
-
-
-def checked_path(text: str) -> str:
-    """The request path; raises `SpecError` for one of another API."""
-    if not text.startswith("/") or not text.endswith("/completions"):
-        raise SpecError(f"a path that ends in /completions expected, got {text!r}", "--path")
-    return text
-
-
-def header_pairs(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Names and values; raises `SpecError` for a text without a colon or with control characters."""
-    pairs = [text.partition(":") for text in texts]
-    for name, colon, value in pairs:
-        if not (name.strip() and colon and (name + value).isprintable()):
-            raise SpecError(f"NAME:VALUE expected, got {name + colon + value!r}", "--header")
-    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
-
-
-def checked_url(text: str) -> str:
-    """The endpoint's base URL; raises `SpecError` where it names no host."""
-    try:
-        url = URL(text)
-        is_usable = url.scheme in ("http", "https") and bool(url.host)
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise SpecError(f"a URL as http://HOST:PORT expected, got {text!r}", "--target")
-    return text
-
-
-def new_file(out: Path) -> Path:
-    """A path at which a file can be made; raises `SpecError` where one exists or the folder does not."""
-    # Appending to an older run's records would mix two origins of time.
-    if out.exists():
-        raise SpecError(f"{out} exists already", "--out")
-    if not out.parent.is_dir():
-        raise SpecError(f"{out.parent} is no directory", "--out")
-    return out

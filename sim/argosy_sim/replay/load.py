@@ -10,29 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from argosy_sim.replay import CHAT_PATH
+from argosy.client.planned import CHAT_PATH, PlannedRequest
+from argosy.traces.trace import Trace
 from argosy_sim.traffic.archetypes import Archetype
 from argosy_sim.traffic.arrivals import Schedule
 from argosy_sim.traffic.requests import offered_requests
-from argosy_sim.traffic.trace import Trace
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRequest:
-    """One request to be sent `arrival_s` after the origin of the replay.
-
-    `headers` are those by which its class is recognised. `prefix_blocks`: as in `TraceRequest`.
-    """
-
-    id: str
-    class_name: str
-    arrival_s: float
-    prompt_tokens: int
-    output_tokens: int
-    path: str
-    headers: tuple[tuple[str, str], ...]
-    model: str
-    prefix_blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from argosy.engine import Prefixes, Requests
-from argosy_sim.traffic.trace import Trace
+from argosy.traces.trace import Trace
 
 HASH_TOKENS = 512
 """What one of Mooncake's hashes stands for."""

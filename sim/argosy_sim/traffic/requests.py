@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from argosy.arrays import Floats, Integers
+from argosy.traces.trace import Trace
 from argosy_sim.traffic.archetypes import Archetype, sample
 from argosy_sim.traffic.arrivals import Schedule, poisson_arrivals_s, trace_patterned_arrivals_s
-from argosy_sim.traffic.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -29,7 +29,9 @@ PAUSE_S = 25.0
 """How long a stream on a living engine is silent: longer than any death takes to be noticed."""
 LIMIT_S = 15.0
 """Within this a request is sent elsewhere, or a broken stream ends."""
-ALIVE = ("silent", "leaving")
+LATE_S = 20.0
+"""After this an engine that answers its health check after 8 s has left the rotation."""
+ALIVE = ("silent", "leaving", "late")
 CASES = ("killed", "frozen", "frozen-not-ready", "vanished", "health-only", "health-only-limited")
 
 
@@ -100,6 +102,8 @@ class Stage:
         self.build = build
         self.outcomes = {case: Outcome() for case in CASES}
         self.long = {"silent stream": Fate(), "long answer": Fate(), "stream of a pod that is gone": Fate()}
+        self.late = Fate()
+        self.is_late_in_rotation = True
         self.engines: dict[str, Engine] = {}
         self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
@@ -109,7 +113,7 @@ class Stage:
         self.engines = dict(zip(names, started, strict=True))
         await self._publish(1)
         await self.world.until_async(self._all_healthy)
-        await asyncio.gather(*(self._die(case) for case in CASES), self._live())
+        await asyncio.gather(*(self._die(case) for case in CASES), self._live(), self._be_late())
 
     async def close(self) -> None:
         await self._client.close()
@@ -209,6 +213,15 @@ class Stage:
         await self._publish(2, gone=("leaving",), not_ready=("frozen-not-ready",))
         await asyncio.gather(*tasks)
 
+    async def _be_late(self) -> None:
+        """A stream on an engine that answers its health check from then on, but late."""
+        stream = asyncio.create_task(self._ask("late", {"silence_s": 35.0}, self.late))
+        await self.world.until(lambda: self.late.has_header)
+        self.engines["late"].process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(LATE_S)
+        self.is_late_in_rotation = bool((await self.world.health())[self.engines["late"].endpoint().pod])
+        await stream
+
 
 @pytest.fixture(scope="module")
 def deaths(tmp_path_factory: pytest.TempPathFactory, make_world: Callable[[Path], Any], build: Any) -> Stage:
@@ -271,6 +284,11 @@ def test_a_policys_limit_sends_them_elsewhere(deaths: Stage) -> None:
 
 def test_a_stream_that_is_silent_for_35_s_lives_while_its_engine_does(deaths: Stage) -> None:
     assert deaths.long["silent stream"].is_whole
+
+
+def test_a_stream_lives_while_its_engine_is_too_late_for_new_requests(deaths: Stage) -> None:
+    assert not deaths.is_late_in_rotation, "two answers in a row took more than 5 s"
+    assert deaths.late.is_whole
 
 
 def test_an_answer_that_takes_25_s_comes_with_its_first_attempt(deaths: Stage) -> None:

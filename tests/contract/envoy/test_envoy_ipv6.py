@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import replace
 from typing import Any
 
 import aiohttp
-import pytest
+from loopback import require_ipv6_loopback
 
 from argosy.snapshot import EndpointHealth
 from argosy.telemetry import DirectScraper, Targets
@@ -21,14 +20,6 @@ vllm:prompt_tokens_total{engine="0",model_name="m"} 10.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 20.0
 vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 3.0
 """
-
-
-def require_ipv6_loopback() -> None:
-    try:
-        with socket.socket(socket.AF_INET6) as one:
-            one.bind(("::1", 0))
-    except OSError as error:
-        pytest.skip(f"this machine has no IPv6 loopback: {error}")
 
 
 async def test_an_engine_on_ipv6_is_routed_and_read_and_the_gateway_takes_both_families(

@@ -31,9 +31,9 @@ from argosy.demand.forecast import (
 )
 from argosy.demand.history import ClassHistory, DemandHistory, Estimate
 from argosy.keys import CellName, ClassKey, DeploymentKey
-from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
+from argosy.perf.profile import Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence, Observation, learnt
+from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence, Observation, Start, learnt
 from argosy.perf.recalibration.health import Lag, ResidualStatistics
 from argosy.perf.recalibration.memory import CalibrationMemory, CalibrationState
 from argosy.perf.recalibration.observe import WindowMemory
@@ -95,14 +95,15 @@ calibrations = st.builds(
     Calibration,
     *(st.floats(low, high) for low, high in zip(LOWEST.values(), HIGHEST.values(), strict=True)),
 )
-rows = st.builds(Row, st.floats(0.1, 2000), st.floats(0.001, 2000))
+START = Start(prefill_spread=0.004)
+rows = st.builds(Row, st.floats(0.1, 2000), st.floats(0.001, 2000), st.floats(0, 8192))
 evidence = st.builds(
-    lambda row, ms: learnt(Evidence(), HOST_OVERHEAD, Observation(row, ms)), rows, st.floats(0.1, 5000)
+    lambda row, ms: learnt(Evidence(), START, Observation(row, ms)), rows, st.floats(0.1, 5000)
 )
 states = st.builds(
     CalibrationState,
     prior_digest=names,
-    prior=calibrations,
+    start=st.builds(Start, calibrations, st.floats(0, 1), st.booleans()),
     evidence=evidence,
     health=st.builds(
         ResidualStatistics,

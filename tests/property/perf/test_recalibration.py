@@ -18,12 +18,11 @@ from argosy.perf.profile import HOST_OVERHEAD, Calibration
 from argosy.perf.recalibration.features import Row
 from argosy.perf.recalibration.fit import (
     FORGETTING,
-    HIGHEST,
     LOWEST,
     NOISE,
-    PRIOR_ERROR,
     Evidence,
     Observation,
+    Start,
     estimate,
     forgotten,
     learnt,
@@ -38,12 +37,13 @@ from argosy.snapshot.telemetry import CounterReading
 
 PRIORS = {KEY: prior_of(H100)}
 TIMES = PRIORS[KEY].step_times
-BOX = (LOWEST.values(), HIGHEST.values())
+START = Start(HOST_OVERHEAD, prefill_spread=0.004)
+BOX = START.bounds
 
 any_number = st.floats(allow_nan=True, allow_infinity=True)
 observations = st.builds(
     Observation,
-    st.builds(Row, st.floats(0.1, 2000.0), st.floats(1e-3, 2000.0)),
+    st.builds(Row, st.floats(0.1, 2000.0), st.floats(1e-3, 2000.0), st.just(0.0) | st.floats(0.0, 8192.0)),
     st.floats(0.1, 5000.0),
     st.floats(0.01, 1.0),
 )
@@ -51,7 +51,7 @@ observations = st.builds(
 
 def largest(row: Row) -> float:
     """The most information that one observation can bring: with the shortest step time there is."""
-    a = np.array([row.silicon_ms, 1.0, row.batch]) @ PRIOR_ERROR
+    a = np.array([row.silicon_ms, 1.0, row.batch, row.prefill_tokens]) @ START.root
     return float(a @ a) / (NOISE * row.step_ms(LOWEST)) ** 2
 
 
@@ -63,18 +63,18 @@ def test_the_information_stays_positive_symmetric_and_bounded_over_a_hundred_tho
         if i % 500 == 0:
             silicon_ms, batch = rng.uniform(0.5, 400.0), rng.uniform(0.1, 512.0)
         wander = 0.0 if i // 5000 % 2 else 0.3
-        row = Row(silicon_ms * math.exp(wander * rng.standard_normal()), batch)
+        row = Row(silicon_ms * math.exp(wander * rng.standard_normal()), batch, rng.choice((0.0, 30.0)))
         # Every fiftieth is wild enough to push the estimate against its bounds.
         scatter = 1.0 if i % 50 == 0 else 0.1
         step_ms = row.step_ms(HOST_OVERHEAD) * math.exp(scatter * rng.standard_normal())
         bound = max(bound, largest(row))
-        evidence = learnt(forgotten(evidence, FORGETTING), HOST_OVERHEAD, Observation(row, step_ms))
+        evidence = learnt(forgotten(evidence, FORGETTING), START, Observation(row, step_ms))
         if i % 100 == 0:
             eigenvalues = np.linalg.eigvalsh(evidence.matrix())
-            assert 1.0 - 1e-9 * eigenvalues[2] <= eigenvalues[0]
-            assert eigenvalues[2] <= 1.0 + bound / (1.0 - FORGETTING)
+            assert 1.0 - 1e-9 * eigenvalues[3] <= eigenvalues[0]
+            assert eigenvalues[3] <= 1.0 + bound / (1.0 - FORGETTING)
             assert evidence.is_sound()
-            theta = estimate(evidence, HOST_OVERHEAD).values()
+            theta = estimate(evidence, START).values()
             assert np.all(theta >= BOX[0])
             assert np.all(theta <= BOX[1])
 
@@ -85,33 +85,35 @@ def test_any_observations_leave_sound_evidence_and_a_bounded_estimate(
 ) -> None:
     evidence = Evidence()
     for observation in seen:
-        evidence = learnt(forgotten(evidence, kept), HOST_OVERHEAD, observation)
+        evidence = learnt(forgotten(evidence, kept), START, observation)
     assert evidence.is_sound()
-    theta = estimate(evidence, HOST_OVERHEAD).values()
+    theta = estimate(evidence, START).values()
     assert np.all(np.isfinite(theta))
     assert np.all((theta >= BOX[0]) & (theta <= BOX[1]))
-    assert restarted(evidence, HOST_OVERHEAD).is_sound()
+    assert restarted(evidence, START).is_sound()
 
 
 @given(st.lists(observations, min_size=1, max_size=12))
 def test_the_estimate_is_the_bounded_least_squares_solution(seen: list[Observation]) -> None:
     """Judge: scipy's bounded solver on the prior and the observations as rows."""
     evidence = Evidence()
-    rows, values = [np.linalg.inv(PRIOR_ERROR)], [np.zeros(3)]
+    rows, values = [np.linalg.inv(START.root)], [np.zeros(4)]
     for observation in seen:
         row = observation.row
-        expected_ms = row.step_ms(estimate(evidence, HOST_OVERHEAD))
+        expected_ms = row.step_ms(estimate(evidence, START))
         scale = math.sqrt(observation.weight) / (NOISE * expected_ms)
-        rows.append(np.array([[row.silicon_ms, 1.0, row.batch]]) * scale)
+        rows.append(np.array([[row.silicon_ms, 1.0, row.batch, row.prefill_tokens]]) * scale)
         values.append(np.array([observation.step_ms - row.step_ms(HOST_OVERHEAD)]) * scale)
-        evidence = learnt(evidence, HOST_OVERHEAD, observation)
+        evidence = learnt(evidence, START, observation)
     a, b = np.vstack(rows), np.concatenate(values)
-    low, high = BOX[0] - HOST_OVERHEAD.values(), BOX[1] - HOST_OVERHEAD.values()
-    judge = lsq_linear(a, b, (low, high), method="bvls", tol=1e-14)
-    mine = estimate(evidence, HOST_OVERHEAD).values() - HOST_OVERHEAD.values()
+    # Where windows do not tell, prefill is the prior's and the others are the best for that.
+    size = 4 if evidence.knows_prefill else 3
+    low, high = ((end - HOST_OVERHEAD.values())[:size] for end in BOX)
+    judge = lsq_linear(a[:, :size], b, (low, high), method="bvls", tol=1e-14)
+    mine = (estimate(evidence, START).values() - HOST_OVERHEAD.values())[:size]
 
     def cost(change: np.ndarray[Any, Any]) -> float:
-        return float(np.sum((a @ change - b) ** 2))
+        return float(np.sum((a[:, :size] @ change - b) ** 2))
 
     assert np.all((mine >= low - 1e-9) & (mine <= high + 1e-9))
     assert cost(mine) <= cost(np.clip(judge.x, low, high)) * (1.0 + 1e-6) + 1e-6

@@ -47,7 +47,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
         pytest.param(
             "perf meta-llama/Llama-3.1-8B --rate 8",
             "argosy: perf: 'meta-llama/Llama-3.1-8B' is not one of the commands show, list, validate,"
-            " capacities, roles, import; to ask about a model: argosy perf show meta-llama/Llama-3.1-8B\n",
+            " capacities, roles, import, observe, replay, calibrate, links; to ask about a model:"
+            " argosy perf show meta-llama/Llama-3.1-8B\n",
             id="a model without a command",
         ),
         pytest.param(
@@ -62,8 +63,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
         ),
         pytest.param(
             "perf --gpu H100",
-            "argosy: perf: '--gpu' is not one of the commands show, list, validate, capacities,"
-            " roles, import; to ask about a model: argosy perf show MODEL\n",
+            "argosy: perf: '--gpu' is not one of the commands show, list, validate, capacities, roles,"
+            " import, observe, replay, calibrate, links; to ask about a model: argosy perf show MODEL\n",
             id="a flag before the command",
         ),
         pytest.param(

@@ -27,7 +27,20 @@ def completed(line: str) -> list[str]:
     ("line", "offered"),
     [
         pytest.param(
-            "argosy perf ", ["show", "list", "validate", "capacities", "roles", "import"], id="commands"
+            "argosy perf ",
+            [
+                "show",
+                "list",
+                "validate",
+                "capacities",
+                "roles",
+                "import",
+                "observe",
+                "replay",
+                "calibrate",
+                "links",
+            ],
+            id="commands",
         ),
         pytest.param("argosy perf show deepseek-ai/DeepSeek-V3.2", ["deepseek-ai/DeepSeek-V3.2"], id="model"),
         pytest.param("argosy perf show deepseek-v3.", ["deepseek-v3.2"], id="model by its short name"),

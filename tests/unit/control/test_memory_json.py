@@ -194,7 +194,7 @@ DAMAGE = [
     ),
     (f"{DEMAND}.estimate.1", 0, f"demand history of class {A}", "not a finite number from"),
     ("traffic.calibration", 3, "all calibrations", "not a JSON object"),
-    ("traffic.calibration.calibrations.0.prior", [], "calibration 0", "0 entries, not 3"),
+    ("traffic.calibration.calibrations.0.prior", [], "calibration 0", "0 entries, not 4"),
     ("traffic.silent.1", 5, "silent pod 1", "not a text: 5"),
     ("traffic.posted.0", ["a", "b", 3], "posted event 0", "3 entries, not 4"),
     ("traffic.weights", {}, "the weights' plan", "plan is missing"),

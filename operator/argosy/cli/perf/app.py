@@ -11,9 +11,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from argosy.cli.perf.calibrate import calibrate
 from argosy.cli.perf.capacities import capacities
 from argosy.cli.perf.import_ import import_measurements
+from argosy.cli.perf.links import links
 from argosy.cli.perf.list import list_profiles
+from argosy.cli.perf.observe import observe
+from argosy.cli.perf.replay import replay
 from argosy.cli.perf.roles import roles
 from argosy.cli.perf.show import show
 from argosy.cli.perf.validate import validate
@@ -50,3 +54,7 @@ app.command("validate")(validate)
 app.command("capacities", epilog=SENTENCE)(capacities)
 app.command("roles")(roles)
 app.command("import")(import_measurements)
+app.command("observe", epilog=SENTENCE)(observe)
+app.command("replay", epilog=SENTENCE)(replay)
+app.command("calibrate", epilog=SENTENCE)(calibrate)
+app.command("links")(links)

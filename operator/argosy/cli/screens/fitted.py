@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,15 +19,16 @@ from rich.table import Table
 from argosy.cli.options import ImportOptions
 from argosy.cli.output import Output, digits
 from argosy.cli.progress import progress
-from argosy.cli.screens.architecture import read_architecture
+from argosy.cli.screens.measured import (
+    architecture_beyond_catalogue,
+    fit_questions,
+    require_described,
+    with_declared_gpu,
+)
 from argosy.cli.screens.replica import at_least_one
 from argosy.errors import SpecError
 from argosy.keys import ModelKey
-from argosy.perf import LibraryPerfModel, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
-from argosy.perf.catalogue.gpu import only_memory
-from argosy.perf.footprint.memory import engine_limits
-from argosy.perf.library import DECLARED_UNCERTAINTY
 from argosy.perf.measurements import (
     CannotFit,
     FitQuestion,
@@ -40,23 +40,18 @@ from argosy.perf.measurements import (
     profile_to_bytes,
     read_measurements,
 )
-from argosy.perf.model import wanted_profile
-from argosy.perf.protocol import OutOfRange, TooLarge
-from argosy.snapshot import Architecture, EngineSettings, Gpu, Variant
-
-_T = TypeVar("_T")
-
-_BEGINNINGS = ("H100", "A100", "L40S", "L4", "V100")
-"""Cards of every speed, from whose step times the fit of an unknown card begins."""
+from argosy.perf.protocol import OutOfRange
+from argosy.perf.robust_fit import Move
+from argosy.snapshot import EngineSettings, Gpu, Variant
 
 
 def show(asked: ImportOptions, output: Output) -> None:
     """Fit, write and print. Raises SpecError for a file, an option or measurements that cannot be used."""
     _require_no_report(asked)
     reports = _of_one_gpu([_read(path, output) for path in asked.files], asked.gpu)
-    variant = _of_catalogue_or_declared(_variant(asked, reports), asked.gpu_memory, output)
-    _known_or_described(variant, output)
-    questions = _questions(variant, output)
+    variant = with_declared_gpu(_variant(asked, reports), asked.gpu_memory, output)
+    require_described(variant, output)
+    questions = fit_questions(variant, output)
     with progress("fitting the profile"):
         fitted = _best_fit(reports, questions)
     if isinstance(fitted, CannotFit):
@@ -91,28 +86,13 @@ def _variant(asked: ImportOptions, reports: Sequence[Measurements]) -> Variant:
             max_model_len=asked.max_model_len,
             quantization=asked.dtype,
         ),
-        architecture=None if asked.config is None else _architecture_beyond_catalogue(model, asked.config),
+        architecture=None if asked.config is None else architecture_beyond_catalogue(model, asked.config),
     )
-
-
-def _architecture_beyond_catalogue(model: str, file: Path) -> Architecture:
-    """Raises SpecError for a model of the catalogue, whose dimensions are there, and a file of no use."""
-    if not isinstance(found := find_model(model), OutOfRange):
-        raise SpecError(f"{model} is in the catalogue as {found.key}: leave the file out", "--config")
-    return read_architecture(file)
 
 
 def _model(asked: ImportOptions, reports: Sequence[Measurements]) -> str:
     """The model's id. Raises SpecError where neither the options nor the reports name it."""
     return asked.model or _named("model", [report.model for report in reports])
-
-
-def _known_or_described(variant: Variant, output: Output) -> None:
-    """Refuses a model that is neither in the catalogue nor described by `--config`."""
-    found = find_model(variant.model_id)
-    if isinstance(found, OutOfRange) and variant.architecture is None:
-        message = f"{found.message.partition('; known are')[0]}, and give that file here by --config"
-        output.refused(replace(found, message=message))
 
 
 def _read(path: Path, output: Output) -> Measurements:
@@ -180,41 +160,6 @@ def _named(what: str, names: Sequence[str | None]) -> str:
     return found[0]
 
 
-def _of_catalogue_or_declared(variant: Variant, memory_gib: float | None, output: Output) -> Variant:
-    """With the GPU that `--gpu-memory` declares. Raises SpecError where the catalogue has it already."""
-    found = find_gpu(variant.gpu)
-    if not isinstance(found, OutOfRange):
-        if memory_gib is not None:
-            raise SpecError(
-                f"{variant.gpu} is in the catalogue as {found.name}: leave it out", "--gpu-memory"
-            )
-        return variant
-    if memory_gib is None:
-        message = f"{found.message}; of a card that the catalogue does not have, give --gpu-memory"
-        output.refused(replace(found, message=message))
-    if not (math.isfinite(memory_gib) and memory_gib > 0):
-        raise SpecError(f"must be a positive number of GiB, got {memory_gib:g}", "--gpu-memory")
-    return replace(variant, declared_gpu=only_memory(variant.gpu, memory_gib))
-
-
-def _questions(variant: Variant, output: Output) -> list[FitQuestion]:
-    """What is fitted: the shipped profile is where the fit begins. Refuses where there is none.
-
-    Nothing is known of a GPU that is not in the catalogue: there the fit begins at each of several cards.
-    """
-    perf = LibraryPerfModel(shipped_library(), {})
-    wanted, room = _known(wanted_profile(variant), output), _known(perf.fits(variant), output)
-    limits = engine_limits(variant.engine, room.kv_capacity_tokens)
-    if variant.declared_gpu is None:
-        priors = [_known(perf.profile(variant), output)]
-    else:
-        cards = (replace(variant, gpu=name, declared_gpu=None) for name in _BEGINNINGS)
-        priors = [_known(perf.profile(card), output) for card in cards]
-        priors = [replace(p, uncertainty=DECLARED_UNCERTAINTY * p.uncertainty) for p in priors]
-    today = time.strftime("%Y-%m-%d", time.gmtime())
-    return [FitQuestion(wanted.key, prior, limits, today) for prior in priors]
-
-
 def _best_fit(reports: Sequence[Measurements], questions: Sequence[FitQuestion]) -> FittedProfile | CannotFit:
     """The fit with the smallest error; where none is one, the first one's reason."""
     found = [fit_profile(reports, question) for question in questions]
@@ -224,13 +169,6 @@ def _best_fit(reports: Sequence[Measurements], questions: Sequence[FitQuestion])
 
 def _first_error(fitted: FittedProfile) -> float:
     return next((own.mean_absolute for _, own, _ in _compared(fitted)), math.inf)
-
-
-def _known(found: _T | OutOfRange | TooLarge, output: Output) -> _T:
-    """An answer of the performance model; where it has none, the command ends with its refusal."""
-    if isinstance(found, OutOfRange | TooLarge):
-        output.refused(found)
-    return found
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -276,6 +214,7 @@ def _print(fitted: FittedProfile, console: Console) -> None:
         console.print(f"  {note}")
     known = [f"{_range(*span)} {name}" for name, span in _spans(fitted) if span is not None]
     console.print(f"covered: {', '.join(known)}; fitted to the rows: {', '.join(fitted.fitted)}")
+    console.print(f"moved from the prior: {'; '.join(map(str, fitted.moves))}")
     table = Table()
     for column in ("", "rows", "this profile: error", "bias", "the shipped profile: error", "bias"):
         table.add_column(column)
@@ -353,6 +292,7 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
         "source": profile.source,
         "front_end_ms": digits(fitted.front_end_ms),
         "fitted": list(fitted.fitted),
+        "moves": [move_document(move) for move in fitted.moves],
         "covered": asdict(fitted.covered),
         "errors": {
             name.lower(): {
@@ -364,6 +304,18 @@ def _document(fitted: FittedProfile, variant: Variant, out: Path) -> dict[str, A
         },
         "rows": _row_counts(fitted),
         "notes": list(fitted.notes),
+    }
+
+
+def move_document(move: Move) -> dict[str, Any]:
+    """From the prior's value to the fitted one, in `unit` (a factor: ""), and in spreads of the prior."""
+    return {
+        "name": move.name,
+        "unit": move.unit,
+        "prior": digits(move.prior),
+        "value": digits(move.value),
+        "spreads": digits(move.spreads),
+        "at_bound": None if move.at_bound is None else str(move.at_bound),
     }
 
 

@@ -14,7 +14,7 @@ from argosy.api import GPUPool, ServedModel
 from argosy.api.architecture import DeclaredArchitecture, DeclaredLayout
 from argosy.api.engine.pod import EnginePod
 from argosy.api.servedmodel import ParallelShape
-from argosy.control.hardware.declared import pool_gpu
+from argosy.control.hardware.declared import is_declared, pool_gpu
 from argosy.keys import GroupName
 from argosy.manifests import EngineWorkload, deployment_manifest, pod_template
 from argosy.manifests.pod_requests import workload_requests
@@ -117,7 +117,7 @@ def _variant(model: ServedModel, shape: ParallelShape, pool: GPUPool, engine: En
         architecture=None
         if model.spec.architecture is None
         else declared_architecture(model.spec.architecture),
-        declared_gpu=gpu if isinstance(gpu, Gpu) and pool.spec.gpu_spec is not None else None,
+        declared_gpu=gpu if isinstance(gpu, Gpu) and is_declared(pool.spec) else None,
     )
 
 
@@ -136,6 +136,7 @@ def declared_architecture(declared: DeclaredArchitecture) -> Architecture:
         active_parameters=declared.active_parameters or declared.parameters,
         max_context=declared.max_context,
         tied_embeddings=declared.tied_embeddings,
+        query_key_norm=declared.query_key_norm,
         experts=declared.experts,
         experts_per_token=declared.experts_per_token,
         expert_intermediate_size=declared.expert_intermediate_size,

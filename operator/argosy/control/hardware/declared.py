@@ -1,8 +1,8 @@
 """The GPU that a GPUPool declares.
 
-Owns the way from `spec.gpu`, `spec.gpuSpec`, `spec.sharing` and `spec.resourceName` to a `Gpu`, and the
-refusal of those that contradict each other. Input: the spec. Output: a `Gpu`, or a `GpuFault`. What the
-nodes are, `labels` finds.
+Owns the way from `spec.gpu`, `spec.gpuSpec`, `spec.interconnect`, `spec.sharing` and `spec.resourceName` to
+a `Gpu`, and the refusal of those that contradict each other. Input: the spec. Output: a `Gpu`, or a
+`GpuFault`. What the nodes are, `labels` finds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 from argosy.api.conditions import Reason
 from argosy.api.gpupool import GPUPoolSpec
-from argosy.api.gpuspec import GpuSpec, PeakFlops
+from argosy.api.gpuspec import GpuSpec, InterconnectType, PeakFlops
 from argosy.dtype import Dtype
 from argosy.perf.catalogue import find_gpu
 from argosy.perf.catalogue.slices import shared
 from argosy.perf.protocol import OutOfRange
 from argosy.refusals import Refused
 from argosy.snapshot import Gpu
+from argosy.snapshot.variant import Reduce
 
 _SLICE_RESOURCE = re.compile(r"nvidia\.com/mig-(?P<profile>\d+g\.\d+gb).*")
 _SHARED_RESOURCE = ".shared"
@@ -33,7 +34,8 @@ class GpuFault(Refused[Reason]):
 
 def pool_gpu(spec: GPUPoolSpec) -> Gpu | GpuFault:
     """The GPU, or the part of one, that each unit of `spec.resourceName` is."""
-    whole = unshared_gpu(spec)
+    found = unshared_gpu(spec)
+    whole = found if isinstance(found, GpuFault) else _linked(found, spec)
     if isinstance(whole, GpuFault) or spec.sharing is None:
         return whole
     return shared(whole, spec.sharing.replicas_per_gpu)
@@ -56,6 +58,38 @@ def unshared_gpu(spec: GPUPoolSpec) -> Gpu | GpuFault:
     if problem:
         return GpuFault(Reason.GPU_CONTRADICTED, Reason.GPU_CONTRADICTED.sentence(problem=problem))
     return found
+
+
+def is_declared(spec: GPUPoolSpec) -> bool:
+    """Whether the pool's GPU is another than the catalogue's of that name."""
+    return spec.gpu_spec is not None or spec.interconnect is not None
+
+
+def _linked(gpu: Gpu, spec: GPUPoolSpec) -> Gpu | GpuFault:
+    """With the links that the pool declares."""
+    declared = spec.interconnect
+    if declared is None:
+        return gpu
+    measured = tuple(
+        Reduce(each.gpus, each.latency_microseconds / 1e3, each.bus_gb_per_second * _GIGA)
+        for each in sorted(declared.all_reduce, key=lambda each: each.gpus)
+    )
+    linked = replace(gpu, all_reduces=measured)
+    if declared.type is None:
+        return linked
+    if declared.type is not InterconnectType.NVLINK:
+        direct = declared.type is InterconnectType.PCIE_PEER_TO_PEER
+        return replace(linked, nvlink_bytes_per_s=None, peer_to_peer=direct)
+    if gpu.nvlink_bytes_per_s is not None:
+        return linked
+    remedy = (
+        "set spec.gpuSpec.linkGbPerSecond"
+        if spec.gpu_spec is not None
+        else "of bridges between pairs, measure all_reduce_perf and set spec.interconnect.allReduce"
+        " (argosy perf links) and type to PCIePeerToPeer or PCIeThroughHost"
+    )
+    problem = f"spec.interconnect.type is NVLink, and {gpu.name} has no NVLink bandwidth; {remedy}"
+    return GpuFault(Reason.GPU_CONTRADICTED, Reason.GPU_CONTRADICTED.sentence(problem=problem))
 
 
 def slice_profile(resource: str) -> str:

@@ -175,8 +175,10 @@ def _calibrations(reported: Reported, item: ServedModel) -> dict[str, Calibratio
 
 def _calibration(known: Confidence, now_s: float) -> CalibrationStatus:
     age_s = math.inf if known.drifted_at_s is None else now_s - known.drifted_at_s
+    prefill = known.prefill_deviation
     return CalibrationStatus(
         step_time_factor=round(1.0 + known.deviation, 2),
+        prefill_factor=None if prefill is None else round(max(0.0, 1.0 + prefill), 1),
         uncertainty=round(known.uncertainty, 2),
         windows=_one_digit(known.num_windows),
         drifted=age_s < DRIFT_SHOWN_S,

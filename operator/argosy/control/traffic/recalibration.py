@@ -33,10 +33,14 @@ Confidences = Mapping[CalibrationKey, tuple[CalibrationState, Confidence]]
 
 @dataclass(frozen=True, slots=True)
 class StepTimeMeasure:
-    """A variant's step time as observed, over its profile's, and the relative standard error of it."""
+    """A variant's step time as observed, over its profile's, and the relative standard error of it.
+
+    prefill_factor: the same of a prompt's token; None where it is not known
+    """
 
     factor: float
     uncertainty: float
+    prefill_factor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,10 @@ def _measures(
     for (_, name), variant in variants.items():
         found = known.get(variant.key)
         if found is not None and found[1].num_windows > 0:
-            step_times[name] = StepTimeMeasure(1.0 + found[1].deviation, found[1].uncertainty)
+            prefill = found[1].prefill_deviation
+            step_times[name] = StepTimeMeasure(
+                1.0 + found[1].deviation, found[1].uncertainty, None if prefill is None else 1.0 + prefill
+            )
     ratios = {
         endpoint: score.ratio
         for state, _ in known.values()

@@ -122,6 +122,7 @@ def _architecture(model: LanguageModel, decoder: Decoder, scheme: Scheme) -> Arc
         active_parameters=total - _idle_parameters(decoder, per_token),
         max_context=context,
         tied_embeddings=decoder.tied,
+        query_key_norm=attention.norm_width > 0 and mla is None,
         experts=mlp.experts if moe_layers else 0,
         experts_per_token=per_token,
         expert_intermediate_size=mlp.expert_width if moe_layers else 0,

@@ -28,6 +28,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from argosy.api.engine.arguments import switch
 from argosy.engine.request import EngineLimits
 from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_model, gpu_of
@@ -46,7 +47,7 @@ from argosy.snapshot.architecture import Architecture, Dtype
 
 _WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 ALLOW_LONG = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
-EXPERT_PARALLEL = "--enable-expert-parallel"
+EXPERT_PARALLEL, _EXPERT_PARALLEL_SHORT = "--enable-expert-parallel", "-ep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,12 @@ def shape_fault(architecture: Architecture, variant: Variant) -> OutOfRange | No
     return None
 
 
+def is_expert_parallel(variant: Variant) -> bool:
+    """Whether its ranks hold whole experts, in place of a slice of every expert each."""
+    args = variant.engine.args
+    return bool(switch(args, EXPERT_PARALLEL)) or _EXPERT_PARALLEL_SHORT in args
+
+
 def _possible(architecture: Architecture, variant: Variant) -> tuple[str, ...]:
     """The tensor parallelism that would do, the closest first; of too many pipeline stages, the most."""
     closest = sorted(_WIDTHS, key=lambda ranks: abs(ranks - variant.tensor_parallel))
@@ -217,7 +224,7 @@ def _shape_faults(a: Architecture, variant: Variant) -> Iterator[str]:
     has_mlp = not a.is_moe or a.dense_layers
     if has_mlp and a.intermediate_size % ranks:
         yield f"the {a.intermediate_size} columns of its MLP {into}"
-    if a.is_moe and EXPERT_PARALLEL not in variant.engine.args:
+    if a.is_moe and not is_expert_parallel(variant):
         share = a.expert_intermediate_size / ranks
         if share % max(1, a.weight_block):
             yield (

@@ -43,6 +43,7 @@ from argosy.perf.measurements.rows import ClosedLoopLoad, Measurement, Measureme
 from argosy.perf.measurements.scaled import scaled, tabulated
 from argosy.perf.measurements.trial import Quantity, Trial, trial_of
 from argosy.perf.profile import Origin, Profile
+from argosy.perf.robust_fit import RobustFit
 
 _TTFTS_FOR_COMPUTE = 2
 _ROWS_FOR_HOST = 3
@@ -54,6 +55,11 @@ _LEAST_UNCERTAINTY = 0.01
 _TOO_SHORT = 20.0
 _DIGITS = 7
 _DECIMALS = 5
+
+
+def prior_table(prior: Profile) -> StepTable:
+    """What a fit moves: a table of the prior's step times up to the largest iteration that it answers for."""
+    return tabulated(_beside_nothing(prior), prior.valid.max_tokens, prior.valid.max_batch)
 
 
 def _beside_nothing(prior: Profile) -> StepTimeSource:
@@ -68,7 +74,7 @@ def _beside_nothing(prior: Profile) -> StepTimeSource:
 def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> FittedProfile | CannotFit:
     """The profile that these reports measured, or why they cannot give one."""
     valid = question.prior.valid
-    table = tabulated(_beside_nothing(question.prior), valid.max_tokens, valid.max_batch)
+    table = prior_table(question.prior)
     compared = _compared(reports, question, table)
     if isinstance(compared, CannotFit):
         return compared
@@ -77,8 +83,8 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
     solution = solve(problem)
     factors, front_end_ms = problem.factors(solution.at), round(problem.front_end_ms(solution.at), 3)
     if not is_plausible(factors.s, question.prior.origin):
-        return _implausible(factors.s, question)
-    step_times = _rounded(scaled(table, factors))
+        return implausible(factors.s, question)
+    step_times = rounded(scaled(table, factors))
     uncertainty = _uncertainty(problem, solution, question.prior.uncertainty)
     source = _source(reports, trials)
     return FittedProfile(
@@ -88,8 +94,8 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
         factors=factors,
         fitted=problem.free,
         front_end_ms=front_end_ms,
-        error=_error(problem, problem.predict(step_times, front_end_ms)),
-        prior_error=_error(problem, problem.predict(table, 0.0)),
+        error=fit_error(problem, problem.predict(step_times, front_end_ms)),
+        prior_error=fit_error(problem, problem.predict(table, 0.0)),
         prior_source=question.prior.source,
         covered=_covered(trials),
         files=tuple(_provenance(one) for one in compared),
@@ -97,7 +103,9 @@ def fit_profile(reports: Sequence[Measurements], question: FitQuestion) -> Fitte
         notes=(
             *(note for one in compared for note in one.notes),
             *_far_from_computed(factors.s, question),
+            *not_settled(solution.fit),
         ),
+        moves=solution.fit.moves,
     )
 
 
@@ -230,7 +238,8 @@ def _uncertainty(problem: FitProblem, solution: Solution, prior: float) -> float
     return max(round(float(np.sqrt(np.mean(squares))), _DECIMALS), _LEAST_UNCERTAINTY)
 
 
-def _error(problem: FitProblem, predicted: Floats) -> FitError:
+def fit_error(problem: FitProblem, predicted: Floats) -> FitError:
+    """Of predictions, shape (O,), against what was measured."""
     found: dict[Quantity, list[float]] = {quantity: [] for quantity in Quantity}
     for (_, one), value in zip(problem.observed, predicted.tolist(), strict=True):
         found[one.quantity].append(value / one.value - 1)
@@ -301,11 +310,23 @@ def _far_from_computed(s: float, question: FitQuestion) -> tuple[str, ...]:
     )
 
 
+def not_settled(fit: RobustFit) -> tuple[str, ...]:
+    """Remarks on a search that ended at the edge of what it may choose, or before its end."""
+    stopped = tuple(
+        f"{move.name} stopped at its {move.at_bound} bound ({move.value:.3g}): the rows ask for one beyond it"
+        for move in fit.at_bounds
+    )
+    if fit.has_converged:
+        return stopped
+    return (*stopped, f"the search had not converged after {fit.num_simulated} simulations")
+
+
 def _how_far(s: float) -> str:
     return f"{s:.1f} times slower" if s > 1 else f"{1 / s:.1f} times faster"
 
 
-def _implausible(s: float, question: FitQuestion) -> CannotFit:
+def implausible(s: float, question: FitQuestion) -> CannotFit:
+    """The refusal of a fit that is `s` times as slow as its prior."""
     message = (
         f"the engine that was measured is {_how_far(s)} than {question.prior.key}: are model, GPU, number"
         " type and parallel shape those of the measurements?"
@@ -313,7 +334,7 @@ def _implausible(s: float, question: FitQuestion) -> CannotFit:
     return CannotFit(CannotFitReason.IMPLAUSIBLE, message)
 
 
-def _rounded(table: StepTable) -> StepTable:
+def rounded(table: StepTable) -> StepTable:
     """To seven digits, which is what a file of it holds."""
     return StepTable(**{field.name: _significant(getattr(table, field.name)) for field in fields(table)})
 

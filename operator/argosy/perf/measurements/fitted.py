@@ -12,6 +12,7 @@ from enum import StrEnum
 from argosy.engine.request import EngineLimits
 from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Profile, ProfileKey
+from argosy.perf.robust_fit import Move
 from argosy.refusals import Refused
 
 
@@ -95,6 +96,7 @@ class FittedProfile:
     error:         of this profile on its rows; prior_error: of the prior on the same rows
     prior_source:  the prior's own sentence about its source
     notes:         what was left out or assumed, as sentences
+    moves:         how far each fitted parameter is from the prior; empty in files that do not hold it
     """
 
     profile: Profile
@@ -108,6 +110,7 @@ class FittedProfile:
     files: tuple[FitProvenance, ...]
     on_date: str
     notes: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
 
     @property
     def is_cross_validated(self) -> bool:

@@ -1,13 +1,13 @@
 """Moving a step time until a simulated engine shows what was measured.
 
-Owns the parameters, their prior, the noise of each quantity, and their derivatives; scipy solves.
+Owns the parameters and their prior; `robust_fit` searches.
 `fit` decides which parameters are free. Input: trials, a table, names. Output: `Solution`.
 
 Least squares of the logarithms of predicted over measured, in units of the quantity's noise,
 Huber's beyond 2.5 of them (one bad run must not bend the rest). The prior is a Gaussian
 around the known step time, as wide as software and silicon of one kind differ, so that what
-few rows cannot tell apart stays where it was. Derivatives are differences between simulations
-of the same requests.
+few rows cannot tell apart stays where it was. A trial draws its requests once: every step time is
+judged on the same ones (`robust_fit` needs that).
 """
 
 from __future__ import annotations
@@ -15,36 +15,44 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from argosy.arrays import Floats
 from argosy.engine.request import EngineLimits
-from argosy.engine.step_times import StepTable
-from argosy.perf.measurements.rows import Measurement, OpenLoopLoad
+from argosy.engine.step_times import StepTable, StepTimeSource
 from argosy.perf.measurements.scaled import ScalingFactors, scaled
-from argosy.perf.measurements.trial import ObservedStatistic, Quantity, Trial
+from argosy.perf.measurements.trial import ObservedStatistic, Quantity
+from argosy.perf.robust_fit import STEP, Loss, Parameter, RobustFit, fit_parameters
 
 FRONT_END = "front_end_ms"
 """What client, network and HTTP server add to a TTFT: in every measurement, in no step time."""
 
-# Relative noise of a measured mean. A TTFT holds queueing and the client's own delays; a table's
-# throughput was found by a search over a coarse grid of rates.
-_NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.15, Quantity.E2E: 0.03, Quantity.THROUGHPUT: 0.05}
-# Under open load the requests met other neighbours than ours do.
-_OPEN_NOISE_FACTOR = 2.0
-_UNKNOWN_SPREAD_FACTOR = 2.0
 _HUBER = 2.5
 
 # Standard deviations of the prior: logarithms of factors, milliseconds for the others.
 _WIDTH = {"s": 0.3, "compute": 0.2, "attention": 0.2, "c0": 1.5, "cb": 0.05, FRONT_END: 20.0}
 _LOGARITHMS = ("s", "compute", "attention")
+_UNITS = {"c0": "ms", "cb": "ms per sequence", FRONT_END: "ms"}
 # Far beyond what is plausible, and near enough that times stay finite on the way there.
 _FAR = 50.0
 _USUAL_FRONT_END_MS = 5.0
-_DIFFERENCE = 0.02
-_MOST_STEPS = 20
-_CONVERGED = 1e-3
+
+
+class Repeatable(Protocol):
+    """What was measured, and how an engine would have shown it: `Trial`, or a run of single requests."""
+
+    @property
+    def observed(self) -> tuple[ObservedStatistic, ...]:
+        """What was measured."""
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """Relative standard error of each observed value."""
+
+    def predict(self, limits: EngineLimits, source: StepTimeSource) -> Floats:
+        """What an engine with these step times shows for each of `observed`; shape (len(observed),)."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +62,27 @@ class FitProblem:
     P free parameters, O observed values of all trials together.
     """
 
-    trials: tuple[Trial, ...]
+    trials: tuple[Repeatable, ...]
     limits: EngineLimits
     table: StepTable
     free: tuple[str, ...]
 
     @cached_property
-    def start(self) -> Floats:
-        """Where the search starts: the prior's own values, shape (P,)."""
-        values = {"c0": self.table.c0, "cb": self.table.cb, FRONT_END: _USUAL_FRONT_END_MS}
-        return np.array([values.get(name, 0.0) for name in self.free])
-
-    @cached_property
-    def widths(self) -> Floats:
-        """Standard deviations of the prior, shape (P,)."""
-        return np.array([_WIDTH[name] for name in self.free])
-
-    @cached_property
-    def differences(self) -> Floats:
-        """Steps that change a small batch's iteration by about two per cent each, shape (P,)."""
-        one_token_ms = float(self.table.s * self.table.matrix_ms[0])
-        steps = {"c0": _DIFFERENCE * one_token_ms, "cb": _DIFFERENCE * one_token_ms / 32, FRONT_END: 1.0}
-        return np.array([steps.get(name, _DIFFERENCE) for name in self.free])
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The free ones; no part takes negative time, unless the prior's host does."""
+        known = {"c0": self.table.c0, "cb": self.table.cb, FRONT_END: _USUAL_FRONT_END_MS}
+        lows = {"c0": min(0.0, self.table.c0), "cb": min(0.0, self.table.cb), FRONT_END: 0.0}
+        return tuple(
+            Parameter(
+                name,
+                known.get(name, 0.0),
+                _WIDTH[name],
+                _UNITS.get(name, ""),
+                low=lows.get(name, -math.inf),
+                is_logarithm=name in _LOGARITHMS,
+            )
+            for name in self.free
+        )
 
     @cached_property
     def observed(self) -> tuple[tuple[int, ObservedStatistic], ...]:
@@ -85,7 +92,7 @@ class FitProblem:
     @cached_property
     def noise(self) -> Floats:
         """Relative standard error of each observed value, shape (O,)."""
-        return np.array([_noise(self.trials[index].measurement, one) for index, one in self.observed])
+        return np.array([noise for trial in self.trials for noise in trial.noise])
 
     @cached_property
     def has_front_end(self) -> Floats:
@@ -104,12 +111,6 @@ class FitProblem:
         """Milliseconds at parameters of shape (P,); zero where the rows could not tell."""
         return float(at[self.free.index(FRONT_END)]) if FRONT_END in self.free else 0.0
 
-    @cached_property
-    def floor(self) -> Floats:
-        """Lower bounds, shape (P,): no part takes negative time, unless the prior's host does."""
-        floor = {"c0": min(0.0, self.table.c0), "cb": min(0.0, self.table.cb), FRONT_END: 0.0}
-        return np.array([floor.get(name, -math.inf) for name in self.free])
-
     def predict(self, table: StepTable, front_end_ms: float) -> Floats:
         """A value for each observed one, shape (O,); milliseconds, requests/s for a throughput."""
         shown = np.concatenate([trial.predict(self.limits, table) for trial in self.trials])
@@ -121,20 +122,14 @@ class FitProblem:
         found: Floats = np.log(predicted / np.array([one.value for _, one in self.observed]))
         return found
 
-    def derivatives(self, at: Floats) -> Floats:
-        """Of `errors`, shape (O, P): differences between simulations of the same requests."""
-        errors, columns = self.errors(at), []
-        for index, difference in enumerate(self.differences.tolist()):
-            beside = at.copy()
-            beside[index] += difference
-            columns.append((self.errors(beside) - errors) / difference)
-        return np.stack(columns, axis=1)
-
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Where the fit ended: parameters (P,), errors (O,), their derivatives (O, P), Huber's weights (O,)."""
+    """Where the fit ended: the search, parameters (P,), errors (O,), their derivatives (O, P), and Huber's
+    weights (O,).
+    """
 
+    fit: RobustFit
     at: Floats
     errors: Floats
     jacobian: Floats
@@ -143,35 +138,17 @@ class Solution:
     def normal(self, problem: FitProblem) -> Floats:
         """The matrix of the normal equations, the prior's part included; shape (P, P)."""
         weighted = self.jacobian * self.weights[:, None]
-        found: Floats = weighted.T @ self.jacobian + np.diag(problem.widths**-2.0)
+        spreads = np.array([one.spread for one in problem.parameters])
+        found: Floats = weighted.T @ self.jacobian + np.diag(spreads**-2.0)
         return found
 
 
-def solve(problem: FitProblem) -> Solution:
-    """The most likely parameters, with what `left_out` needs."""
-    from scipy.optimize import least_squares  # only where something is fitted
-
-    def residuals(at: Floats) -> Floats:
-        return np.concatenate([problem.errors(at) / problem.noise, (at - problem.start) / problem.widths])
-
-    def jacobian(at: Floats) -> Floats:
-        return np.vstack([problem.derivatives(at) / problem.noise[:, None], np.diag(1 / problem.widths)])
-
-    at: Floats = least_squares(
-        residuals,
-        problem.start,
-        jacobian,
-        bounds=(problem.floor, np.inf),
-        loss="huber",
-        f_scale=_HUBER,
-        x_scale=problem.widths,
-        xtol=_CONVERGED,
-        max_nfev=_MOST_STEPS,
-    ).x
-    errors = problem.errors(at)
-    scores = np.abs(errors / problem.noise)
-    weights = np.minimum(1.0, _HUBER / np.maximum(scores, 1e-12)) / problem.noise**2
-    return Solution(at, errors, problem.derivatives(at), weights)
+def solve(problem: FitProblem, steps: tuple[float, ...] = (STEP,)) -> Solution:
+    """The most likely parameters, with what `left_out` needs; `steps` as of `fit_parameters`."""
+    noise = problem.noise
+    fit = fit_parameters(lambda at: problem.errors(at) / noise, problem.parameters, Loss.HUBER, _HUBER, steps)
+    weights = np.minimum(1.0, _HUBER / np.maximum(np.abs(fit.residuals), 1e-12)) / noise**2
+    return Solution(fit, fit.values, fit.residuals * noise, fit.jacobian * noise[:, None], weights)
 
 
 def left_out(problem: FitProblem, solution: Solution) -> Floats:
@@ -186,12 +163,3 @@ def left_out(problem: FitProblem, solution: Solution) -> Floats:
         shift = np.linalg.solve(normal - own.T @ jacobian, own.T @ solution.errors[mine])
         errors[mine] += jacobian @ shift
     return errors
-
-
-def _noise(row: Measurement, observed: ObservedStatistic) -> float:
-    noise = _NOISE[observed.quantity]
-    if isinstance(row.load, OpenLoopLoad):
-        noise *= _OPEN_NOISE_FACTOR
-    if observed.quantity is Quantity.TTFT and row.output.std is None:
-        noise *= _UNKNOWN_SPREAD_FACTOR
-    return noise

@@ -25,6 +25,7 @@ from argosy.errors import InvariantError, SpecError
 from argosy.perf.measurements.fitted import Covered, FitError, FitProvenance, FittedProfile
 from argosy.perf.measurements.scaled import ScalingFactors
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
+from argosy.perf.robust_fit import Move
 from argosy.refusals import Refused
 from argosy.snapshot.architecture import Dtype
 
@@ -86,10 +87,13 @@ def profile_to_bytes(fitted: FittedProfile) -> bytes:
             "prior_error": asdict(fitted.prior_error),
             "prior_source": fitted.prior_source,
             "notes": list(fitted.notes),
+            "moves": [asdict(move) for move in fitted.moves],
         },
         "step_table": {name: getattr(table, name) for name in _SCALARS}
         | {name: getattr(table, name).tolist() for name in _ARRAYS},
     }
+    if profile.batches_in_flight != 1:
+        document["batches_in_flight"] = profile.batches_in_flight
     document["sha256"] = _digest(document)
     content = (_readable(document) + "\n").encode()
     if len(content) > MAX_BYTES:
@@ -156,6 +160,7 @@ def _fitted(document: Mapping[str, Any]) -> FittedProfile:
         files=tuple(_read(FitProvenance, one) for one in provenance["files"]),
         on_date=str(provenance["date"]),
         notes=tuple(provenance["notes"]),
+        moves=tuple(_read(Move, one) for one in provenance.get("moves", ())),
     )
 
 
@@ -176,7 +181,15 @@ def _profile(document: Mapping[str, Any]) -> Profile:
         uncertainty=float(uncertainty),
         source=str(document["source"]),
         front_end_ms=not_negative(float(document["provenance"]["front_end_ms"]), "provenance.front_end_ms"),
+        batches_in_flight=_in_flight(document.get("batches_in_flight", 1)),
     )
+
+
+def _in_flight(value: object) -> int:
+    """Raises SpecError for what `EngineLimits` does not take."""
+    if value not in (1, 2) or isinstance(value, bool | float):
+        raise SpecError(f"must be 1 or 2, got {value!r}", "batches_in_flight")
+    return int(str(value))
 
 
 def _require_time(table: StepTable, valid: ValidRange) -> None:

@@ -54,6 +54,14 @@ class Quantity(StrEnum):
     THROUGHPUT = "throughput"
 
 
+# Relative noise of a measured mean. A TTFT holds queueing and the client's own delays; a table's
+# throughput was found by a search over a coarse grid of rates.
+_NOISE = {Quantity.ITL: 0.02, Quantity.TTFT: 0.15, Quantity.E2E: 0.03, Quantity.THROUGHPUT: 0.05}
+# Under open load the requests met other neighbours than ours do.
+_OPEN_NOISE_FACTOR = 2.0
+_UNKNOWN_SPREAD_FACTOR = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class ObservedStatistic:
     """A measured value (milliseconds; requests/s for a throughput) and which statistic it is.
@@ -82,6 +90,11 @@ class Trial:
         """Prompt and output of the longest request, tokens."""
         return int((self.prompts + self.outputs).max())
 
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """Relative standard error of each observed value."""
+        return tuple(_noise(self.measurement, one) for one in self.observed)
+
     def predict(self, limits: EngineLimits, source: StepTimeSource) -> Floats:
         """What an engine with these step times shows for each of `observed`; shape (len(observed),)."""
         draws = [self._values(times, span_s) for times, span_s in self._runs(limits, source)]
@@ -107,6 +120,15 @@ class Trial:
             else _statistic(arrays[one.quantity], one.percentile)
             for one in self.observed
         ]
+
+
+def _noise(row: Measurement, observed: ObservedStatistic) -> float:
+    noise = _NOISE[observed.quantity]
+    if isinstance(row.load, OpenLoopLoad):
+        noise *= _OPEN_NOISE_FACTOR
+    if observed.quantity is Quantity.TTFT and row.output.std is None:
+        noise *= _UNKNOWN_SPREAD_FACTOR
+    return noise
 
 
 def trial_of(measurement: Measurement, limits: EngineLimits) -> Trial | None:

@@ -92,15 +92,17 @@ def parse_silicon(document: bytes) -> Silicon:
     content = _open(document, "silicon", SILICON_FILE)
     try:
         factors = {
-            Kernels(Dtype(entry["stored"]), Dtype(entry["multiplied"]), entry["latent"]): (
-                SiliconFactors(**entry["factors"]),
-                HeldOut(**entry["heldOut"]),
-            )
+            _kernels(entry): (SiliconFactors(**entry["factors"]), HeldOut(**entry["heldOut"]))
             for entry in content["silicon"]
         }
         return Silicon(factors, content["provenance"])
     except (KeyError, TypeError, ValueError) as fault:
         raise SpecError(f"lacks or garbles {fault}; {_REMEDY}", SILICON_FILE) from fault
+
+
+def _kernels(entry: Mapping[str, Any]) -> Kernels:
+    stored, multiplied = Dtype(entry["stored"]), Dtype(entry["multiplied"])
+    return Kernels(stored, multiplied, entry["latent"], entry["experts"], entry["gpu"])
 
 
 def _key(path: str) -> ProfileKey:

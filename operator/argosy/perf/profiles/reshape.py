@@ -1,9 +1,9 @@
 """Profiles of what was not measured, made from those of what was.
 
-Owns four changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
-link (`wider_profile`), a sibling of the GPU (`scaled_profile`), and a part of it (`part_profile`).
-`library` picks the profile to start from. Input: profiles, links and GPUs; output: a `Profile`, or
-`OutOfRange` where the model cannot be cut that way.
+Owns five changes: pipeline stages (`pipeline_profile`), a wider tensor-parallel group over a known
+link (`wider_profile`), another link (`relinked_profile`), a sibling of the GPU (`scaled_profile`), and a
+part of it (`part_profile`). `library` picks the profile to start from. Input: profiles, links and GPUs;
+output: a `Profile`, or `OutOfRange` where the model cannot be cut that way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ PIPELINE_UNCERTAINTY = 0.10
 """Added for a pipeline. An assumption: no measurements of vLLM's pipelines are at hand."""
 WIDER_UNCERTAINTY = 0.08
 """Added for a wider group: held-out error of TP 4 made from TP 1 and 2 where TP 4 is measured."""
+RELINKED_UNCERTAINTY = 0.08
+"""Added on another link. An assumption: as of a wider group, whose all-reduces are exchanged, too."""
 SIBLING_UNCERTAINTY = 0.06
 """Added on a sibling: held-out error of tables scaled between H100 and H200 and among Blackwells."""
 PART_UNCERTAINTY = 0.15
@@ -197,6 +199,30 @@ def wider_profile(
     return Profile(key, Origin.ROOFLINE, table, measured.wide.valid, uncertainty, source)
 
 
+def relinked_profile(profile: Profile, architecture: Architecture, links: tuple[Link, Link]) -> Profile:
+    """The table of a group over the first link, over the second: its all-reduces are exchanged.
+
+    Unchanged where both links take as long. What an all-reduce is charged may exceed what the table has of
+    it, so half of the measured time is kept at least.
+
+    Raises SpecError for a profile that is no table.
+    """
+    table, width = profile.step_times, profile.key.shape.tensor_parallel
+    if not isinstance(table, StepTable):
+        raise SpecError(f"needs a table, got {profile.key}", "profile")
+    measured, wanted = links
+    if all_reduce_terms(width, measured) == all_reduce_terms(width, wanted):
+        return profile
+    before, after = (_reduces_ms(architecture, table.token_knots, width, link) for link in links)
+    matrix = np.maximum(table.matrix_ms + after - before, table.matrix_ms / 2)
+    return replace(
+        profile,
+        step_times=replace(table, matrix_ms=np.maximum.accumulate(matrix)),
+        uncertainty=math.hypot(profile.uncertainty, RELINKED_UNCERTAINTY),
+        source=f"{profile.source}; all-reduces over {wanted.name} in place of {measured.name}",
+    )
+
+
 def are_siblings(one: Gpu, other: Gpu) -> bool:
     """Whether a table of one says more about the other than a roofline does.
 
@@ -248,7 +274,7 @@ def _by_rooflines(
     """Each part of the first GPU's table times the ratio of both GPUs' rooflines."""
     measured, wanted = gpus
     key = replace(profile.key, gpu=wanted.name)
-    factors, _ = silicon.of(kernels_of(wanted, architecture, key.dtype))
+    factors, _ = silicon.of(kernels_of(measured, architecture, key.dtype))
     here = roofline(measured, architecture, profile.key, factors)
     scaled = _times_ratio(table, here, roofline(wanted, architecture, key, factors))
     return Profile(
@@ -302,7 +328,7 @@ def similar_model_profile(
         matrix_ms=np.maximum.accumulate(scaled.matrix_ms),
         decode_ms=decode,
         chunk_ms_per_token=rising / table.chunk_knots[:, None],
-        chunk_ms=table.chunk_ms * models[1].kv_layers / models[0].kv_layers,
+        chunk_ms=table.chunk_ms * lines[1].b0 / lines[0].b0,
     )
     return Profile(
         key=key,

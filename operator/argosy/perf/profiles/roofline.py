@@ -25,15 +25,22 @@ matrix products otherwise. Sparse attention counts as full: too long at long con
 A type of weights that the GPU does not compute in (fp8 on Ampere, fp4 before Blackwell, int4
 mostly) is weight-only: quantised bytes, bfloat16 FLOPs.
 
-Every factor is fitted on NVIDIA GPUs. For others times are taken 1.4 times as long and the
-uncertainty doubled: the customary distance of an MI300X from its speed of light. No table of
-another vendor is at hand to do better.
+Narrow experts are multiplied slowly: of width w per GPU they reach w / (w + expert_width) of what
+wide ones do. Norms of queries and keys are launched beside the attention of a chunk; with decoding they are
+part of a captured graph.
+
+Factors differ from GPU to GPU: for dense models, those of a GPU that has tables are fitted to its own, held
+near those of all (`Silicon.of`). For experts they are not: there are too few tables of a GPU, and what is
+fitted to them is 14 % off other models' decode steps instead of 12 %. Every factor is fitted on NVIDIA
+GPUs. For others times are taken 1.4 times as long and the uncertainty doubled: the customary distance of an
+MI300X from its speed of light. No table of another vendor is at hand to do better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 from argosy.checks import positive, share
 from argosy.engine.coefficients import StepCoefficients
@@ -56,10 +63,12 @@ class SiliconFactors:
     """What silicon makes of peaks, for one type of weights.
 
     memory, expert_memory, kv_memory: share (0-1) of the peak bandwidth: weights, experts, KV
-    flops, expert_flops:              share of the peak rate in dense products and in experts
+    flops, expert_flops:              share of the peak rate in dense products and in wide experts
+    expert_width:                     width of an expert per GPU at which it reaches half of that
     attention_flops:                  share of the bfloat16 peak in prefill attention
     layer_ms:                         launches of one layer apart from attention
     decode_layer_ms, chunk_layer_ms:  launches of one layer's attention
+    norm_layer_ms:                    launches of one layer's norms of queries and keys, with a chunk
     passes, chunk_passes:             h-wide reads and writes of a token in one layer, and those of
                                       queries, keys and values in prefill attention
     sequence_tokens:                  a sequence costs as if its context were so much longer
@@ -74,10 +83,12 @@ class SiliconFactors:
     kv_memory: float
     flops: float
     expert_flops: float
+    expert_width: float
     attention_flops: float
     layer_ms: float
     decode_layer_ms: float
     chunk_layer_ms: float
+    norm_layer_ms: float
     passes: float
     chunk_passes: float
     sequence_tokens: float
@@ -112,15 +123,21 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """Which kernels run: how weights are stored and multiplied, and whether attention is latent (MLA)."""
+    """Which kernels run: how weights are stored and multiplied, whether attention is latent (MLA), whether
+    there are experts, and on which GPU; "": on any.
+    """
 
     stored: Dtype
     multiplied: Dtype
     is_latent: bool = False
+    has_experts: bool = False
+    gpu: str = ""
 
     def __str__(self) -> str:
         weights = self.stored if self.stored is self.multiplied else f"{self.stored} in {self.multiplied}"
-        return f"{weights}, latent attention" if self.is_latent else weights
+        latent = ", latent attention" if self.is_latent else ""
+        experts = ", experts" if self.has_experts else ""
+        return f"{weights}{latent}{experts}{self.gpu and ' on '}{self.gpu}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +148,8 @@ class Silicon:
     source: str
 
     def of(self, kernels: Kernels) -> tuple[SiliconFactors, HeldOut]:
-        """The factors of these kernels, or of the nearest that have tables.
+        """The factors of these kernels, or of the nearest that have tables: on this GPU, else on any; with
+        experts or without, else the other.
 
         INT8 computes as FP8 does; what is merely stored small computes as bfloat16 does. For
         latent attention any number type says more than other attention does.
@@ -139,21 +157,25 @@ class Silicon:
         Raises SpecError where there are no factors at all, not even for bfloat16.
         """
         is_small = kernels.multiplied in (Dtype.INT8, Dtype.FP8)
-        near = Kernels(Dtype.FP8, Dtype.FP8) if is_small else Kernels(Dtype.BF16, Dtype.BF16)
-        candidates = [kernels, near, Kernels(Dtype.BF16, Dtype.BF16)]
+        fp8, bf16 = Kernels(Dtype.FP8, Dtype.FP8), Kernels(Dtype.BF16, Dtype.BF16)
+        candidates = [Kernels(kernels.stored, kernels.multiplied), fp8 if is_small else bf16, bf16]
         if kernels.is_latent:
-            latent = [replace(candidate, is_latent=True) for candidate in candidates]
-            candidates = [*latent, Kernels(Dtype.FP8, Dtype.FP8, is_latent=True), *candidates]
+            candidates = [*(replace(each, is_latent=True) for each in (*candidates, fp8)), *candidates]
         for candidate in candidates:
-            if candidate in self.factors:
-                return self.factors[candidate]
+            for gpu, has_experts in product(
+                (kernels.gpu, ""), (kernels.has_experts, not kernels.has_experts)
+            ):
+                found = replace(candidate, gpu=gpu, has_experts=has_experts)
+                if found in self.factors:
+                    return self.factors[found]
         raise SpecError("there are no silicon factors for bf16", "silicon.factors")
 
 
 def kernels_of(gpu: Gpu, architecture: Architecture, dtype: Dtype) -> Kernels:
     """What runs for weights of this type: as they are, or in bfloat16 where the GPU has no more."""
     multiplied = dtype if dtype in gpu.flops else Dtype.BF16
-    return Kernels(dtype, multiplied, is_latent=architecture.mla_kv_dim > 0)
+    own_gpu = "" if architecture.is_moe else gpu.name
+    return Kernels(dtype, multiplied, architecture.mla_kv_dim > 0, architecture.is_moe, own_gpu)
 
 
 def roofline_profile(
@@ -259,7 +281,9 @@ def _matrix(machine: Machine, model: Architecture, dtype: Dtype, factors: Silico
     reduce_ms, reduce_ms_per_byte = all_reduce_terms(machine.parallel, machine.link)
     activation_bytes = ACTIVATION_BYTES * model.hidden_size * model.layers
     dense_ms = weights.dense / (factors.flops * dense_rate)
-    experts_ms = weights.experts * weights.share / (factors.expert_flops * machine.flops_per_ms)
+    width = model.expert_intermediate_size / machine.parallel
+    expert_rate = factors.expert_flops * machine.flops_per_ms * _share_of_wide(width, factors.expert_width)
+    experts_ms = weights.experts * weights.share / expert_rate
     return {
         "wn": (dense_bytes + weights.head * ACTIVATION_BYTES) / (factors.memory * read)
         + model.layers * (factors.layer_ms + 2 * reduce_ms),
@@ -285,7 +309,7 @@ def _attention(machine: Machine, model: Architecture, factors: SiliconFactors) -
         "a0": model.kv_layers * factors.decode_layer_ms,
         "a1": model.full_layers * token_ms,
         "a2": model.kv_layers * factors.sequence_tokens * token_ms + state_ms,
-        "b0": model.kv_layers * factors.chunk_layer_ms,
+        "b0": model.kv_layers * (factors.chunk_layer_ms + model.query_key_norm * factors.norm_layer_ms),
         "b1": factors.chunk_passes * chunk_bytes / machine.bytes_per_ms,
         "b2": model.full_layers * full[1] * pair_ms,
         "aw": model.sliding_layers * window_ms,
@@ -306,6 +330,11 @@ def _kv_token_ms(
         return max(model.mla_kv_dim * BYTES_PER_PARAMETER[model.kv_dtype] / read, flops / compute)
     heads, dim = heads_and_dim
     return 2 * max(heads / machine.parallel, 1) * dim * BYTES_PER_PARAMETER[model.kv_dtype] / read
+
+
+def _share_of_wide(width: float, half_width: float) -> float:
+    """Of the rate of wide experts, what those of this width reach; 1 for a model without experts."""
+    return width / (width + half_width) if width else 1.0
 
 
 def _is_other_vendor(gpu: Gpu) -> bool:

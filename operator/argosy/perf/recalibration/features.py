@@ -26,6 +26,7 @@ its attention is predicted too small by that share.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +42,19 @@ PROMPT_VARIATION = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One observation's regressors: the silicon's ms per iteration (then 1), and the batch."""
+    """One observation's regressors: the silicon's ms per iteration (then 1), the batch, and prefill.
+
+    prefill_tokens: of prompts, per iteration that decodes
+    """
 
     silicon_ms: float
     batch: float
+    prefill_tokens: float = 0.0
 
     def step_ms(self, calibration: Calibration) -> float:
         """Milliseconds of the mean iteration under this load, calibrated."""
-        return calibration.s * self.silicon_ms + calibration.c0 + calibration.cb * self.batch
+        prefill_ms = calibration.prefill_ms_per_token * self.prefill_tokens
+        return calibration.s * self.silicon_ms + calibration.c0 + calibration.cb * self.batch + prefill_ms
 
 
 def row(window: Window, times: StepTimes) -> Row | Skipped:
@@ -63,10 +69,13 @@ def row(window: Window, times: StepTimes) -> Row | Skipped:
     silicon_ms = [_silicon_ms(part, times, window.busy_share) for part in parts]
     tokens = sum(part.decode_tokens for part in parts)
     shares = [part.decode_tokens / tokens for part in parts]
-    return Row(
-        silicon_ms=sum(share * ms for share, ms in zip(shares, silicon_ms, strict=True)),
-        batch=sum(share * part.batch for share, part in zip(shares, parts, strict=True)),
-    )
+    prefills = [window.busy_share * part.prefill_tokens / part.iterations for part in parts]
+    return Row(*(_weighted(shares, values) for values in (silicon_ms, [p.batch for p in parts], prefills)))
+
+
+def _weighted(shares: Sequence[float], values: Sequence[float]) -> float:
+    """To a ten-thousandth: rows are kept in files."""
+    return round(sum(share * value for share, value in zip(shares, values, strict=True)), 4)
 
 
 def _silicon_ms(part: Window, times: StepTimes, prompt_share: float) -> float:

@@ -27,14 +27,14 @@ from argosy.documents import (
     version_fault,
     whole,
 )
-from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
+from argosy.perf.profile import Calibration, ProfileKey, Shape
 from argosy.perf.recalibration.features import Row
-from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence
+from argosy.perf.recalibration.fit import HIGHEST, LOWEST, Evidence, Start
 from argosy.perf.recalibration.health import Lag, ResidualStatistics
 from argosy.perf.recalibration.window import CalibrationKey
 from argosy.snapshot.architecture import Dtype
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MAX_KEYS = 128
 """Of more, those updated last are kept; one takes 0.7 KB of JSON."""
@@ -50,7 +50,7 @@ class CalibrationState:
     """One calibration.
 
     prior_digest: of the silicon times it corrects; for others it means nothing
-    prior:        where it started
+    start:        where it started
     evidence, health: what was learnt, and how well it fits
     published:    what planners use; it moves only when that changes a step time noticeably
     rows:         the last rows learnt from, newest last: between which loads it is known
@@ -59,7 +59,7 @@ class CalibrationState:
     """
 
     prior_digest: str
-    prior: Calibration = HOST_OVERHEAD
+    start: Start = field(default_factory=Start)
     evidence: Evidence = field(default_factory=Evidence)
     health: ResidualStatistics = field(default_factory=ResidualStatistics)
     published: Calibration | None = None
@@ -128,12 +128,14 @@ def _key_from_json(found: object) -> CalibrationKey:
 def _state_to_json(state: CalibrationState) -> dict[str, Any]:
     return {
         "priorDigest": state.prior_digest,
-        "prior": list(astuple(state.prior)),
+        "prior": list(astuple(state.start.calibration)),
+        "prefillSpread": state.start.prefill_spread,
+        "isOverlapped": state.start.is_overlapped,
         "information": list(state.evidence.information),
         "vector": list(state.evidence.vector),
         "health": asdict(state.health),
         "published": None if state.published is None else list(astuple(state.published)),
-        "rows": [[row.silicon_ms, row.batch] for row in state.rows],
+        "rows": [[row.silicon_ms, row.batch, row.prefill_tokens] for row in state.rows],
         "updatedAtSeconds": state.updated_at_s,
     }
 
@@ -144,7 +146,7 @@ def _state_from_json(found: object) -> CalibrationState:
         raise ValueError("the information is no positive matrix")
     return CalibrationState(
         prior_digest=name(member(found, "priorDigest")),
-        prior=_calibration(member(found, "prior")),
+        start=_start(found),
         evidence=evidence,
         health=_health(member(found, "health")),
         published=optional(member(found, "published"), _calibration),
@@ -153,8 +155,16 @@ def _state_from_json(found: object) -> CalibrationState:
     )
 
 
+def _start(found: object) -> Start:
+    is_overlapped = member(found, "isOverlapped")
+    if not isinstance(is_overlapped, bool):
+        raise ValueError(f"isOverlapped is not true or false: {is_overlapped!r}")
+    spread = number(member(found, "prefillSpread"), 0.0)
+    return Start(_calibration(member(found, "prior")), spread, is_overlapped)
+
+
 def _calibration(found: object) -> Calibration:
-    calibration = Calibration(*(number(value) for value in array(found, 3)))
+    calibration = Calibration(*(number(value) for value in array(found, 4)))
     inside = zip(astuple(LOWEST), astuple(calibration), astuple(HIGHEST), strict=True)
     if not all(low <= value <= high for low, value, high in inside):
         raise ValueError(f"{calibration} is out of bounds")
@@ -175,4 +185,5 @@ def _health(found: object) -> ResidualStatistics:
 
 
 def _row(found: object) -> Row:
-    return Row(*(positive(value) for value in array(found, 2)))
+    silicon_ms, batch, prefill_tokens = array(found, 3)
+    return Row(positive(silicon_ms), positive(batch), number(prefill_tokens, 0.0))

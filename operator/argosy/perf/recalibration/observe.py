@@ -26,8 +26,12 @@ from argosy.snapshot.telemetry import CounterReading
 WINDOW_S = 15.0
 """Shortest window: some samples of the gauges, and hundreds of iterations."""
 
-LONGEST_WINDOW_S = 60.0
-"""A window without enough iterations is prolonged so far, for engines with slow iterations."""
+LONGEST_WINDOW_S = 300.0
+"""A window without enough iterations is prolonged so far, for engines with slow iterations (up to 1.5 s)."""
+
+IDLE_WINDOW_S = 60.0
+"""So far, where it computes for less than `_BUSY` of the time: it has no slow iterations, it has few."""
+_BUSY = 0.3
 
 LONGEST_GAP_S = 35.0
 """Between two samples of a window: one lost scrape of a Prometheus that asks every 15 s."""
@@ -189,10 +193,13 @@ def _complete(track: ReplicaTrack) -> Window | None:
     first, last = track.samples[0], track.samples[-1]
     duration_s = last.at_s - first.at_s
     iterations = (last.value.iterations or 0.0) - (first.value.iterations or 0.0)
-    is_enough = iterations > MIN_ITERATIONS or duration_s >= LONGEST_WINDOW_S
-    if duration_s < WINDOW_S - _SLACK_S or not is_enough:
+    if duration_s < WINDOW_S - _SLACK_S:
         return None
     whole = _between(track.key, track.samples)
+    is_busy = whole.busy_ms >= _BUSY * whole.wall_ms
+    longest_s = LONGEST_WINDOW_S if is_busy else IDLE_WINDOW_S
+    if iterations <= MIN_ITERATIONS and duration_s < longest_s:
+        return None
     pairs = [_between(track.key, pair) for pair in itertools.pairwise(track.samples)]
     decoding = [pair for pair in pairs if pair.iterations > 0 and pair.decode_tokens > 0]
     return replace(whole, parts=tuple(_part(pair, whole) for pair in decoding))

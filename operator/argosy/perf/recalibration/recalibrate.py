@@ -32,6 +32,7 @@ from argosy.perf.recalibration.fit import (
     NOISE,
     Evidence,
     Observation,
+    Start,
     estimate,
     forgotten,
     learnt,
@@ -64,6 +65,9 @@ PUBLISHED_CHANGE = 0.02
 NUM_ALIKE = 6
 """Windows of one batch, give or take 5 % or half a sequence, that are learnt from in a row."""
 
+_OTHER_PREFILL = 0.5
+"""Of the most prefill per iteration: windows that differ by more tell prefill from decoding."""
+
 _HUBER_Z, _OUTLIER_Z = 3.0, 8.0
 """Standard deviations from the expected beyond which a window weighs less (Huber), or teaches nothing:
 noise alone exceeds the first in three windows of a thousand, and the second practically never."""
@@ -73,7 +77,7 @@ _WARM_WINDOWS = 10
 _IMPLAUSIBLE_RATIO = 4.0
 """Slower or faster than the prior by more is another engine than the profile's: also the bounds of `s`
 (`fit.LOWEST`, `fit.HIGHEST`)."""
-_LAG_MEMORY_S = 300.0
+_LAG_MEMORY_S = 3.0 * LONGEST_WINDOW_S
 """A replica that has not been heard for so long is no longer in its group."""
 
 
@@ -83,7 +87,8 @@ class Prior:
 
     step_times: the profile's arrays for the engine's limits (their own calibration is ignored)
     digest:     of the profile, so that a calibration never outlives it
-    host:       where the calibration starts; s = 1, c0 = cB = 0 for times that contain the host
+    host:       where the calibration starts; s = 1, c0 = cB = 0 for times that contain the host. Of an
+                engine whose host works beside the GPU (vLLM 0.14 and later) c0 and cB are the exposed part
     """
 
     step_times: StepTimes
@@ -125,6 +130,8 @@ class Confidence:
     uncertainty: relative standard error (0-1) of a calibrated step time: the windows' scatter and
                  the estimate's own error, at the most uncertain of the loads last seen
     deviation:   by how much the calibrated step time exceeds the prior's, at the load last seen
+    prefill_deviation: the same of a token of a prompt in a full iteration; None where windows did not tell
+                 prefill from the rest
     """
 
     calibration: Calibration | None
@@ -134,6 +141,7 @@ class Confidence:
     updated_at_s: float
     drifted_at_s: float | None
     stragglers: tuple[Straggler, ...]
+    prefill_deviation: float | None = None
 
 
 def recalibrate(
@@ -158,7 +166,7 @@ def recalibrate(
             reports.append(WindowReport(window.key, "", window.end_s, given_up))
             del states[window.key]
             state = None
-        before = state or CalibrationState(prior.digest, prior.host)
+        before = state or CalibrationState(prior.digest, Start.of(prior.host, prior.step_times))
         after, outcome = _judge(before, window, prior, now_s)
         reports.append(WindowReport(window.key, window.replica, window.end_s, outcome))
         if after is not before:
@@ -180,11 +188,11 @@ def _judge(
     found = row(window, prior.step_times)
     if isinstance(found, Skipped):
         return state, found
-    plausible_ms = found.step_ms(state.prior)
+    plausible_ms = found.step_ms(state.start.calibration)
     if not plausible_ms / _IMPLAUSIBLE_RATIO < window.gap_ms < plausible_ms * _IMPLAUSIBLE_RATIO:
         message = f"{window.gap_ms:.1f} ms per iteration, expected {plausible_ms:.1f}"
         return state, Skipped(SkipReason.IMPLAUSIBLE, message)
-    residual = window.gap_ms / found.step_ms(estimate(state.evidence, state.prior)) - 1.0
+    residual = window.gap_ms / found.step_ms(estimate(state.evidence, state.start)) - 1.0
     state = _lagging(state, window, math.log1p(residual), now_s)
     mine = straggler_scores(state.lags).get(window.replica)
     if mine is not None and stragglers((mine,)):
@@ -220,7 +228,7 @@ def _learn(
     state: CalibrationState, window: Window, found: Row, residual: float
 ) -> tuple[CalibrationState, Updated | Skipped | Drifted]:
     """The state after a window that nothing is wrong with but, perhaps, what it says."""
-    own_share = relative_variance(state.evidence, state.prior, found) / NOISE**2
+    own_share = relative_variance(state.evidence, state.start, found) / NOISE**2
     z = state.health.standardised(residual, own_share)
     is_warm = state.health.num_windows >= _WARM_WINDOWS
     health = state.health.with_drift(z) if is_warm else state.health
@@ -234,7 +242,7 @@ def _learn(
         return replace(state, health=health), Skipped(SkipReason.LITTLE_VARIATION, message)
     weight = min(1.0, _HUBER_Z / abs(z)) if z else 1.0
     aged = forgotten(state.evidence, _kept_share(state, window))
-    evidence = learnt(aged, state.prior, Observation(found, window.gap_ms, weight))
+    evidence = learnt(aged, state.start, Observation(found, window.gap_ms, weight))
     state = replace(
         state,
         evidence=evidence,
@@ -242,7 +250,7 @@ def _learn(
         rows=(*state.rows, found)[-MAX_ROWS:],
         updated_at_s=_later(state.updated_at_s, window.end_s),
     )
-    return _published(state), Updated(residual, estimate(evidence, state.prior))
+    return _published(state), Updated(residual, estimate(evidence, state.start))
 
 
 def _kept_share(state: CalibrationState, window: Window) -> float:
@@ -261,11 +269,13 @@ def _later(known_s: float, end_s: float) -> float:
 
 
 def _is_alike(rows: tuple[Row, ...], found: Row) -> bool:
-    """Whether the last windows, as many as are allowed, all had this batch."""
-    batches = [each.batch for each in rows[-NUM_ALIKE:]]
-    if len(batches) < NUM_ALIKE:
+    """Whether the last windows, as many as are allowed, all had this batch, and as much prefill."""
+    if len(rows) < NUM_ALIKE:
         return False
-    batches.append(found.batch)
+    last = (*rows[-NUM_ALIKE:], found)
+    batches, prefills = [each.batch for each in last], [each.prefill_tokens for each in last]
+    if max(prefills) - min(prefills) > _OTHER_PREFILL * max(prefills):
+        return False
     return max(batches) - min(batches) < max(0.5, 0.05 * found.batch)
 
 
@@ -276,7 +286,7 @@ def _drifted(
     way = "slower" if health.above > health.below else "faster"
     message = f"steps are {way} than calibrated for several windows, {residual:+.0%} in the last"
     state = replace(
-        state, evidence=restarted(state.evidence, state.prior), health=health.alarmed(window.end_s), rows=()
+        state, evidence=restarted(state.evidence, state.start), health=health.alarmed(window.end_s), rows=()
     )
     return state, Drifted(1.0 + residual, message)
 
@@ -285,7 +295,7 @@ def _published(state: CalibrationState) -> CalibrationState:
     """The state, with its estimate published where that matters at a load seen lately."""
     if state.health.num_windows < MIN_WINDOWS:
         return state
-    new, old = estimate(state.evidence, state.prior), state.published
+    new, old = estimate(state.evidence, state.start), state.published
     if old is not None:
         changes = [abs(each.step_ms(new) / each.step_ms(old) - 1.0) for each in state.rows]
         if max(changes) <= PUBLISHED_CHANGE:
@@ -298,27 +308,36 @@ def confidence(memory: CalibrationMemory, key: CalibrationKey) -> Confidence | N
     state = memory.states.get(key)
     if state is None:
         return None
-    known = estimate(state.evidence, state.prior)
+    known = estimate(state.evidence, state.start)
     newest = state.rows[-1] if state.rows else None
     return Confidence(
         calibration=state.published,
         uncertainty=max((uncertainty_at(state, each) for each in state.rows), default=_unseen(state)),
-        deviation=newest.step_ms(known) / newest.step_ms(state.prior) - 1.0 if newest else 0.0,
+        deviation=newest.step_ms(known) / newest.step_ms(state.start.calibration) - 1.0 if newest else 0.0,
         num_windows=state.health.num_windows,
         updated_at_s=state.updated_at_s,
         drifted_at_s=state.health.drifted_at_s,
         stragglers=stragglers(straggler_scores(state.lags).values()),
+        prefill_deviation=_prefill_deviation(state, known) if state.evidence.knows_prefill else None,
     )
+
+
+def _prefill_deviation(state: CalibrationState, known: Calibration) -> float:
+    start = state.start
+    usual_ms, seen_ms = (
+        each.s * start.silicon_ms_per_token + each.prefill_ms_per_token for each in (start.calibration, known)
+    )
+    return seen_ms / usual_ms - 1.0
 
 
 def uncertainty_at(state: CalibrationState, at: Row) -> float:
     """Relative standard error (0-1) of the calibrated step time under the load of `at`."""
     spread = state.health.spread
-    own = relative_variance(state.evidence, state.prior, at) * max(1.0, spread / NOISE) ** 2
+    own = relative_variance(state.evidence, state.start, at) * max(1.0, spread / NOISE) ** 2
     return math.sqrt(spread * spread + own)
 
 
 def _unseen(state: CalibrationState) -> float:
     """The uncertainty with no load seen (after an alarm): a typical iteration's, as the prior has it."""
     typical = Row(silicon_ms=10.0, batch=16.0)
-    return math.hypot(state.health.spread, math.sqrt(relative_variance(Evidence(), state.prior, typical)))
+    return math.hypot(state.health.spread, math.sqrt(relative_variance(Evidence(), state.start, typical)))

@@ -17,8 +17,8 @@ saying more than they can.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,10 +29,12 @@ from argosy.perf.front_end import front_end_of
 from argosy.perf.host import Host
 from argosy.perf.profile import Calibration
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
+from argosy.perf.robust_fit import Loss, Parameter, RobustFit, fit_parameters
 from argosy.perf.validation.runs import Predicted, Run, predict
 
 WAIT_SHARE = 0.5
 _TPOT_SPREAD, _TTFT_SPREAD = 0.06, 0.15
+_LEAST_RATIO = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,6 @@ def uncalibrated(host: Host, front_end_ms: float) -> RunCalibration:
 
 
 _PRIOR_FRONT_END_MS = 8.0
-_SPREAD = RunCalibration(s=0.10, c0=1.5, cb=0.05, prefill_ms_per_token=0.014, front_end_ms=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +131,45 @@ def relative_errors(
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A calibration, and how far runs and prior are from it: half the sum of the squares (robust)."""
+    """A calibration, how far runs and prior are from it (`cost`), and how far it is from the prior."""
 
     calibration: RunCalibration
-    cost: float
+    fit: RobustFit
+
+    @property
+    def cost(self) -> float:
+        """Half the sum of the squares, robust."""
+        return self.fit.cost
 
 
 def calibrate(cases: Sequence[ValidationCase]) -> Fitted:
-    """The calibration that these runs of one group ask for; it starts where a user's first plan does."""
-    from scipy.optimize import least_squares  # only where something is fitted
+    """The calibration that these runs of one group ask for; it starts where a user's first plan does.
 
-    prior = np.array(astuple(uncalibrated(cases[0].host, _PRIOR_FRONT_END_MS)))
-    spread = np.array(astuple(_SPREAD))
-
-    def residuals(moves: Floats) -> Floats:
-        tpot, ttft = relative_errors(cases, _plausible(prior + moves * spread))
-        return np.concatenate([np.log1p(tpot) / _TPOT_SPREAD, np.log1p(ttft) / _TTFT_SPREAD, moves])
-
-    found = least_squares(residuals, np.zeros(len(prior)), loss="soft_l1", diff_step=0.02)
-    return Fitted(_plausible(prior + found.x * spread), float(found.cost))
+    `runs.predict` draws a run's requests from the number of its row: the same at every point of the search.
+    """
+    fit = fit_parameters(residuals_of(cases), parameters_of(cases[0].host), Loss.SOFT, scale=1.0)
+    return Fitted(RunCalibration(*fit.values.tolist()), fit)
 
 
-def _plausible(values: Floats) -> RunCalibration:
-    """Nothing on the host takes less than no time, but a table may hold some of it already."""
-    s, c0, cb, prefill, front = values.tolist()
-    return RunCalibration(max(s, 0.1), c0, max(cb, 0.0), max(prefill, 0.0), max(front, 0.0))
+def residuals_of(cases: Sequence[ValidationCase]) -> Callable[[Floats], Floats]:
+    """From the five values to (TPOT, TTFT) of all cases, shape (2 cases,), in units of their spread."""
+
+    def residuals(values: Floats) -> Floats:
+        found = relative_errors(cases, RunCalibration(*values.tolist()))
+        # On its way the search may ask for a c0 so low that iterations take no time.
+        tpot, ttft = (np.log(np.maximum(1.0 + errors, _LEAST_RATIO)) for errors in found)
+        return np.concatenate([tpot / _TPOT_SPREAD, ttft / _TTFT_SPREAD])
+
+    return residuals
+
+
+def parameters_of(host: Host) -> tuple[Parameter, ...]:
+    """The five, with their priors. No part takes negative time, but a table may hold some of c0 already."""
+    usual = uncalibrated(host, _PRIOR_FRONT_END_MS)
+    return (
+        Parameter("s", usual.s, 0.10, low=0.1),
+        Parameter("c0", usual.c0, 1.5, "ms"),
+        Parameter("cb", usual.cb, 0.05, "ms per sequence", low=0.0),
+        Parameter("prefill_ms_per_token", usual.prefill_ms_per_token, 0.014, "ms per token", low=0.0),
+        Parameter("front_end_ms", usual.front_end_ms, 10.0, "ms", low=0.0),
+    )

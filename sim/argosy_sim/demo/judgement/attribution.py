@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy.snapshot.liveness import HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S, UNHEALTHY_AFTER
 from argosy_sim.demo.evidence import Evidence, ReplicaSeen
 from argosy_sim.demo.story import Act, Shock, Story
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 ROTATION_S = UNHEALTHY_AFTER * (HEALTH_INTERVAL_S + HEALTH_TIMEOUT_S)
 """A silent endpoint leaves Envoy's rotation within this time; used where the moment was not observed."""

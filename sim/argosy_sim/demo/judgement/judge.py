@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from argosy.client.records import RequestRecord
+from argosy.engine.stationarity import RunVerdict
 from argosy_sim.demo.evidence import Evidence, PlanSeen
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
 from argosy_sim.demo.judgement.fleet_cost import run_cost_rate, static_peak_cost_rate
@@ -37,7 +39,6 @@ from argosy_sim.measures.attainment import (
 from argosy_sim.measures.cost import cost_usd
 from argosy_sim.measures.intervals import Interval, TooFew
 from argosy_sim.measures.percentiles import Percentiles, latency_summary
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ClassInAct:
     terms: each term's attainment outside recovery windows, where requests in flight on the dead node
         do not count (they are counted apart)
     recovery_attainment: inside recovery windows, None without a request there
+    verdict: whether the number of its requests in flight was stationary in the act
     """
 
     ttft_ms: Percentiles | None
@@ -54,6 +56,7 @@ class ClassInAct:
     e2e_ms: Percentiles | None
     terms: tuple[TermAttainment, ...]
     recovery_attainment: float | None
+    verdict: RunVerdict
 
     @property
     def attainment(self) -> float | None:
@@ -63,8 +66,8 @@ class ClassInAct:
 
     @property
     def attainment_interval(self) -> Interval | TooFew | None:
-        """The 95 % confidence interval of `attainment`."""
-        term = lowest(self.terms)
+        """The 95 % confidence interval of `attainment`; None where a queue grew or fell: it has none."""
+        term = None if self.verdict.is_unstable else lowest(self.terms)
         return None if term is None else term.interval
 
 
@@ -197,6 +200,7 @@ def _class_in_act(
         e2e_ms=summary.e2e_ms,
         terms=attainment_by_term(outside, story_class.slo),
         recovery_attainment=attainment(inside, story_class.slo),
+        verdict=summary.verdict,
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy_sim.demo.evidence import Evidence, ReplicaSeen
 from argosy_sim.demo.judgement.attribution import act_at, is_on
-from argosy_sim.measures.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

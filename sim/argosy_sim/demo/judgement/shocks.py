@@ -9,11 +9,11 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot.liveness import SILENT_AFTER_S
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.story import Act, Shock, StoryClass
 from argosy_sim.measures.attainment import attainment_by_term
-from argosy_sim.measures.records import RequestRecord
 
 RECOVERY_AFTER_LOAD_S = 15.0
 DECISION_BOUND_S = 10.0

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from argosy.client.open_loop import ReplayTarget, replay
+from argosy.client.planned import PlannedRequest
+from argosy.client.records import RequestRecord
 from argosy.errors import SpecError
 from argosy_sim.demo.story import DRAIN_S
-from argosy_sim.measures.records import RequestRecord
-from argosy_sim.replay.client import ReplayTarget, replay
-from argosy_sim.replay.load import PlannedRequest
 
 LEAD_S = 5.0
 """From the pod's first line until act 1: the demo has read it by then."""

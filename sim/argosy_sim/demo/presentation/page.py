@@ -90,7 +90,9 @@ def _rules(evidence: Evidence) -> Iterable[str]:
         "Attainment of a class: the smallest, over its SLO's terms, of the share of its requests that kept "
         f"the term, outside recovery windows ({rule}). A request without a complete answer keeps no term. "
         "In parentheses: the 95 % confidence interval (Wilson) of that share. It treats requests as "
-        "independent: where many are slow together, the true interval is wider. Verdicts do not use it."
+        "independent: where many are slow together, the true interval is wider. Verdicts do not use it. "
+        "A class whose requests in flight grew or fell in number through an act (overloaded, backlogged) has "
+        "none: its percentiles depend on how long the act was."
     )
     yield (
         "A request belongs to the act in which it arrives. Lost: no complete answer after Envoy's retries, "

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot import SloTerm, Term
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.judgement.attribution import dead_node
@@ -22,7 +23,6 @@ from argosy_sim.demo.judgement.shocks import recovery_windows, shocking_acts
 from argosy_sim.demo.presentation.series import planned_rate, replica_states, share_bins
 from argosy_sim.demo.story import StoryClass
 from argosy_sim.measures.over_time import Rolling, arrival_rate, rolling_percentiles
-from argosy_sim.measures.records import RequestRecord
 from argosy_sim.measures.steps import Steps
 from argosy_sim.report import wording
 from argosy_sim.report.page import PlotGroup

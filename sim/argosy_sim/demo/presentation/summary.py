@@ -64,6 +64,7 @@ def _class(of_class: ClassInAct) -> dict[str, Any]:
         "attainment": _finite(of_class.attainment),
         "attainment_ci95": _bounds(of_class.attainment_interval),
         "recovery_attainment": _finite(of_class.recovery_attainment),
+        "stationarity": str(of_class.verdict.state),
     }
 
 

@@ -128,9 +128,9 @@ def _plan_row(plan: PlanSeen) -> Sequence[Cell]:
 
 def latencies(judgement: Judgement, evidence: Evidence) -> Element:
     """Percentiles of every class in every act."""
-    columns = ("Act", "Class", "TTFT>", "ITL>", "E2E>")
+    columns = ("Act", "Class", "TTFT>", "ITL>", "E2E>", "In flight~")
     rows = [
-        (act.act.name, c.name, *_percentiles(act.classes[c.name]))
+        (act.act.name, c.name, *_percentiles(act.classes[c.name]), act.classes[c.name].verdict.message)
         for act in judgement.acts
         for c in evidence.story.classes
     ]

@@ -25,6 +25,7 @@ from argosy_sim.demo.presentation.wording import (
     recovery_rule,
     verdict,
 )
+from argosy_sim.demo.story import StoryClass
 from argosy_sim.report import wording
 from argosy_sim.report.terminal import alarm, table, verdict_word
 
@@ -119,7 +120,7 @@ def _classes(judgement: Judgement, evidence: Evidence) -> RenderableType:
             of_class = act.classes[story_class.name]
             made.add_row(
                 Text(act.act.name),
-                Text(story_class.name),
+                Text(_name(story_class, of_class)),
                 *_p95_cells(of_class),
                 _attained(of_class),
                 wording.share_bounds(of_class.attainment_interval),
@@ -130,9 +131,16 @@ def _classes(judgement: Judgement, evidence: Evidence) -> RenderableType:
     slos = "; ".join(f"{c.name}: {wording.slo(c.slo)}" for c in evidence.story.classes)
     note = (
         f"SLOs: {slos}. Recovery: {rule}. CI: the confidence interval of the attained share (Wilson, "
-        "as if requests were independent)."
+        "as if requests were independent). Overloaded, backlogged: the number in flight grew or fell through "
+        "the act, so its percentiles depend on how long it was, and there is no CI."
     )
     return Group(made, Text(note, style="dim"), Text())
+
+
+def _name(story_class: StoryClass, of_class: ClassInAct) -> str:
+    """With the word for an act in which the class was not stationary."""
+    word = f", {of_class.verdict.word}" if of_class.verdict.is_unstable else ""
+    return f"{story_class.name}{word}"
 
 
 def _p95_cells(of_class: ClassInAct) -> Iterator[str]:

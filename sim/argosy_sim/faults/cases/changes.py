@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from argosy.client.open_loop import ReplayTarget, replay
+from argosy.client.records import RequestRecord
 from argosy_sim.faults import verdicts
 from argosy_sim.faults.case import Before, Case
 from argosy_sim.faults.cases.mutation import Mutation, mutated, mutating
@@ -15,8 +17,6 @@ from argosy_sim.faults.load import long_request
 from argosy_sim.faults.outcome import Judgement, Outcome
 from argosy_sim.faults.picture import Object, Picture, is_true
 from argosy_sim.faults.world import World
-from argosy_sim.measures.records import RequestRecord
-from argosy_sim.replay.client import ReplayTarget, replay
 
 SMALL, SMALL_RATE = 50, 0.1
 STABILIZATION_S = 10.0

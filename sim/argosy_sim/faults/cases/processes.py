@@ -6,12 +6,12 @@ import asyncio
 import signal
 from collections.abc import Iterable
 
+from argosy.client.records import Outcome as Ending
 from argosy_sim.controlplane.host.processes import send
 from argosy_sim.faults import verdicts
 from argosy_sim.faults.case import Before, Case
 from argosy_sim.faults.outcome import Judgement, Outcome
 from argosy_sim.faults.world import LEADER, SECOND, NotAtRestError, World, bind_operator
-from argosy_sim.measures.records import Outcome as Ending
 
 OPERATOR_BINDINGS = ("clusterrolebinding/argosy-operator",)
 KUBELET_BINDING = "argosy-virtual-kubelet"

@@ -10,12 +10,12 @@ from demo_evidence import INFINITY, answered, good_evidence, replica
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy_sim.demo.evidence import Evidence, ReplicaSeen
 from argosy_sim.demo.judgement.fleet_cost import gpu_spans
 from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.presentation.summary import report
 from argosy_sim.measures.cost import PriceStep, cost_rate, cost_usd, price_usd_per_hour
-from argosy_sim.measures.records import Outcome, RequestRecord
 from argosy_sim.measures.steps import Span, Steps
 from argosy_sim.report.markup import document, element
 

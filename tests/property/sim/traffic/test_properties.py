@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy.snapshot import Slo, SloTerm, Term
+from argosy.traces.trace import BadTrace, Trace, load_trace
 from argosy_sim.measures.attainment import attainment
 from argosy_sim.measures.percentiles import Percentiles
-from argosy_sim.measures.records import Outcome, RequestRecord
 from argosy_sim.traffic.archetypes import Archetype, Quantiles, sample
 from argosy_sim.traffic.arrivals import RateStep, Schedule, poisson_arrivals_s, trace_patterned_arrivals_s
-from argosy_sim.traffic.trace import BadTrace, Trace, load_trace
 
 seeds = st.integers(0, 2**32)
 

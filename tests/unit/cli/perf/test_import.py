@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shlex
 from pathlib import Path
 
@@ -135,6 +137,21 @@ def test_the_document_names_the_file_its_errors_and_the_command(tmp_path: Path) 
         < document["errors"]["itl"]["shipped"]["mean_absolute"]
     )
     assert shlex.split(document["command"])[:4] == ["argosy", "perf", "show", LLAMA]
+    (move,) = document["moves"]
+    assert (move["name"], move["unit"], move["prior"], move["at_bound"]) == ("s", "", 1.0, None)
+    # From the prior's factor to the fitted one; the prior's spread of its logarithm is 0.3.
+    assert move["spreads"] == pytest.approx(math.log(move["value"]) / 0.3, rel=1e-3)
+    assert abs(move["spreads"]) > 0.1
+
+
+def test_how_far_the_fit_moved_is_printed(tmp_path: Path) -> None:
+    out = str(tmp_path / "profile.json")
+    code, output = run("import", str(DATA / "csv/runs.csv"), "--model", LLAMA, "--gpu", "H100", "--out", out)
+    assert code == 0, output
+    words = " ".join(output.split())
+    moved = words.split("moved from the prior: ")[1]
+    assert re.match(r"s 1 to [\d.]+ \([+-][\d.]+ spreads\); compute 1 to", moved)
+    assert re.search(r"front_end_ms 5 to [\d.]+ ms \([+-][\d.]+ spreads", moved)
 
 
 def test_a_flag_that_cannot_be_parsed_is_named() -> None:

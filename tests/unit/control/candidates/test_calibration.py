@@ -27,6 +27,9 @@ from argosy.control.memory import TrafficMemory
 from argosy.perf.host import OVERLAPPED
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, ProfileKey, Shape
 from argosy.perf.protocol import OutOfRange
+from argosy.perf.recalibration.features import Row
+from argosy.perf.recalibration.fit import Observation, learnt
+from argosy.perf.recalibration.memory import CalibrationMemory
 from argosy.perf.recalibration.window import SkipReason
 from argosy.snapshot import CounterReading, Dtype, EngineReading, Sample, TelemetryReading, Variant
 from argosy.snapshot.cluster import LABEL_VARIANT
@@ -306,6 +309,23 @@ def shown(world: World) -> list[dict[str, Any] | None]:
 def test_the_status_shows_what_was_learnt_in_round_figures() -> None:
     expected = {"stepTimeFactor": 1.3, "uncertainty": 0.03, "windows": 10, "drifted": False}
     assert shown(knowing(a_world(1))) == [expected]
+
+
+def test_the_status_shows_prefill_where_the_load_told_it_from_decoding() -> None:
+    world = a_world(1)
+    (each,) = subjects_of(world.snapshot()).values()
+    assert shown(knowing(world))[0] is not None
+    memory = a_memory(each, factor=1.0)
+    (state,) = memory.states.values()
+    truth = replace(each.prior.host, prefill_ms_per_token=1.2 * state.start.prefill_spread)
+    evidence = state.evidence
+    for place in range(60):
+        row = Row(20.0 + place % 7, 20.0 + place % 3, 100.0 * (place % 5))
+        evidence = learnt(evidence, state.start, Observation(row, row.step_ms(truth)))
+    world.memory = remembering(world.memory, CalibrationMemory({each.key: replace(state, evidence=evidence)}))
+    (found,) = shown(world)
+    assert found is not None
+    assert found["prefillFactor"] == pytest.approx(1.3, abs=0.11)
 
 
 def test_where_nothing_is_known_the_status_says_nothing() -> None:

@@ -194,4 +194,5 @@ def test_the_examples_pools_are_gpus() -> None:
         "h100-half": "H100-MIG-3g.40gb",
         "l40s-shared": "L40S-SHARED-2",
         "acme": "acme-100",
+        "l40s-direct": "L40S",
     }

@@ -80,9 +80,30 @@ def test_all_reduces_take_as_long_as_measured(
     assert all_reduce_ms(megabytes * 2**20, num_gpus, links.inside) == pytest.approx(measured_ms, rel=0.33)
 
 
-def test_groups_of_pcie_do_not_repeat_the_one_bad_machine() -> None:
-    """Four L40S without peer-to-peer across a socket took 13.6 ms for 32 MB; a sane machine does not."""
+def test_groups_that_reach_each_other_directly_are_not_charged_for_the_host() -> None:
+    """Four L40S through the host took 13.6 ms for 32 MB; directly they do not."""
     assert all_reduce_ms(32 * 2**20, 4, PCIE) == pytest.approx(3.8, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "megabytes", "measured_ms"),
+    [
+        # The same tables: L40S of one machine without peer-to-peer.
+        pytest.param(4, 2, 0.841, id="4 GPUs, 2 MB"),
+        pytest.param(4, 8, 3.322, id="4 GPUs, 8 MB"),
+        pytest.param(4, 64, 27.24, id="4 GPUs, 64 MB"),
+        pytest.param(8, 2, 2.080, id="8 GPUs, 2 MB"),
+        pytest.param(8, 8, 8.168, id="8 GPUs, 8 MB"),
+        pytest.param(8, 64, 60.07, id="8 GPUs, 64 MB"),
+    ],
+)
+def test_all_reduces_through_the_host_take_as_long_as_measured(
+    num_gpus: int, megabytes: int, measured_ms: float
+) -> None:
+    found = find_gpu("L40S")
+    assert isinstance(found, Gpu)
+    taken = all_reduce_ms(megabytes * 2**20, num_gpus, gpu_links(found).inside)
+    assert taken == pytest.approx(measured_ms, rel=0.11)
 
 
 def test_a_lone_gpu_reduces_nothing() -> None:

@@ -213,6 +213,16 @@ def test_throughputs_alone_give_a_factor() -> None:
     assert found.factors.s == pytest.approx(1.3, rel=0.05)
 
 
+def test_a_parameter_at_a_bound_is_a_note() -> None:
+    # No front end at all, and TTFTs shorter than those of any step.
+    rows = [run(SERVER, *shape) for shape in FOUR]
+    short = [replace(row, ttft=Latency(mean_ms=0.4 * (row.ttft.mean_ms or 0.0))) for row in rows if row.ttft]
+    found = fitted([report(*short)], SERVER)
+    assert found.front_end_ms == 0.0
+    assert [move.name for move in found.moves if move.at_bound is not None] == ["front_end_ms"]
+    assert any(note.startswith("front_end_ms stopped at its low bound (0)") for note in found.notes)
+
+
 # The real reports.
 
 REAL = {

@@ -76,6 +76,18 @@ def test_a_profile_comes_back_as_it_was(fitted: FittedProfile) -> None:
     assert profile_to_bytes(back) == profile_to_bytes(fitted)
 
 
+def test_the_file_has_how_far_the_fit_moved_and_older_files_are_read_without(fitted: FittedProfile) -> None:
+    assert [move.name for move in fitted.moves] == list(fitted.fitted)
+    back = profile_from_bytes(profile_to_bytes(fitted), "h100.json")
+    assert isinstance(back, FittedProfile)
+    assert back.moves == fitted.moves
+    assert any(abs(move.spreads) > 0.1 for move in back.moves)
+    older = changed(fitted, lambda document: document["provenance"].pop("moves"), seal=True)
+    found = profile_from_bytes(older, "h100.json")
+    assert isinstance(found, FittedProfile)
+    assert found.moves == ()
+
+
 def test_a_profile_is_small_and_readable(fitted: FittedProfile) -> None:
     content = profile_to_bytes(fitted)
     assert len(content) < MAX_BYTES / 10

@@ -58,10 +58,12 @@ PEAKS = SiliconFactors(
     kv_memory=1.0,
     flops=1.0,
     expert_flops=1.0,
+    expert_width=1e-9,
     attention_flops=1.0,
     layer_ms=1e-9,
     decode_layer_ms=1e-9,
     chunk_layer_ms=1e-9,
+    norm_layer_ms=1e-9,
     passes=1e-9,
     chunk_passes=1e-9,
     sequence_tokens=1e-9,
@@ -183,7 +185,7 @@ def test_weights_that_the_gpu_cannot_multiply_are_only_stored_small() -> None:
     wide = roofline(a100, LLAMA_8B, replace(fp8, dtype=Dtype.BF16), PEAKS)
     narrow = roofline(a100, LLAMA_8B, fp8, PEAKS)
 
-    assert kernels_of(a100, LLAMA_8B, Dtype.FP8) == Kernels(Dtype.FP8, Dtype.BF16)
+    assert kernels_of(a100, LLAMA_8B, Dtype.FP8) == Kernels(Dtype.FP8, Dtype.BF16, gpu="A100")
     assert narrow.f == wide.f
     assert narrow.wn < 0.6 * wide.wn
 
@@ -206,6 +208,49 @@ def test_factors_come_from_the_nearest_kind_that_was_measured(asked: Kernels, fo
     factors, _ = Silicon(marked, "test").of(asked)
 
     assert factors == marked[Kernels(found, found)][0]
+
+
+def test_factors_of_a_gpu_come_before_those_of_any_and_both_before_another_kind() -> None:
+    own, other = Kernels(Dtype.FP8, Dtype.FP8, gpu="H100"), Kernels(Dtype.BF16, Dtype.BF16, gpu="H100")
+    a_tenth = HeldOut(0.1, 0.1, 0.1)
+    found = {own: (replace(PEAKS, passes=2.0), a_tenth), other: (replace(PEAKS, passes=3.0), a_tenth)}
+    any_gpu = replace(own, gpu="")
+
+    assert Silicon(found, "test").of(own)[0].passes == 2.0
+    assert Silicon({**found, any_gpu: found[other]}, "test").of(replace(own, gpu="A100")) == found[other]
+    assert Silicon({other: found[own], any_gpu: found[other]}, "test").of(own) == found[other]
+
+
+def test_experts_have_errors_of_their_own_where_they_were_judged() -> None:
+    dense = Kernels(Dtype.BF16, Dtype.BF16)
+    experts = replace(dense, has_experts=True)
+    judged = {dense: (PEAKS, HeldOut(0.1, 0.1, 0.1)), experts: (PEAKS, HeldOut(0.2, 0.2, 0.2))}
+    silicon = Silicon(judged, "test")
+
+    assert kernels_of(H100, QWEN3_30B, Dtype.BF16) == experts
+    assert silicon.of(experts)[1].worst == 0.2
+    assert Silicon({dense: silicon.factors[dense]}, "test").of(experts)[1].worst == 0.1
+
+
+def test_narrow_experts_are_multiplied_slowly() -> None:
+    wide, narrow = (
+        roofline(H100, QWEN3_30B, replace(KEY, shape=Shape(width)), replace(PEAKS, expert_width=192.0))
+        for width in (1, 4)
+    )
+    plain = roofline(H100, QWEN3_30B, replace(KEY, shape=Shape(1)), PEAKS)
+    experts_ms = 2e3 * weights_of(QWEN3_30B).experts / 16 / 989e12
+
+    assert wide.f - plain.f == pytest.approx(experts_ms * 192 / 768)
+    assert 4 * narrow.f - plain.f == pytest.approx(experts_ms)
+
+
+def test_norms_of_queries_and_keys_are_launched_with_a_chunk_only() -> None:
+    factors = replace(PEAKS, chunk_layer_ms=0.014, norm_layer_ms=0.026)
+    plain = roofline(H100, LLAMA_8B, KEY, factors)
+    normed = roofline(H100, replace(LLAMA_8B, query_key_norm=True), KEY, factors)
+
+    assert (plain.b0, normed.b0) == (pytest.approx(32 * 0.014), pytest.approx(32 * 0.040))
+    assert replace(normed, b0=plain.b0) == plain
 
 
 def test_the_profile_says_what_it_is_and_how_far_to_trust_it() -> None:
@@ -322,10 +367,17 @@ def test_factors_that_mean_nothing_are_refused(value: float) -> None:
 
 
 def test_the_shipped_factors_know_how_wrong_they_are(shipped: Silicon) -> None:
-    """Held-out errors as first measured: bf16 9-10 %, fp8 11-13 %; the bound leaves a fifth."""
-    for dtype, bound in ((Dtype.BF16, 0.12), (Dtype.FP8, 0.16)):
-        _, held_out = shipped.of(Kernels(dtype, dtype))
-        assert 0.03 < held_out.worst < bound
+    """The worst of decode, mixed and prefill; the bound leaves a fifth.
+
+    On the first 565 tables bf16 had 9-10 %, fp8 11-13 %. On 1,276, of twice as many families: 13 and 18 % on
+    a GPU without tables, 10 and 12 % on an H100, 23 and 21 % for experts.
+    """
+    any_gpu = {Dtype.BF16: (0.16, 0.12, 0.28), Dtype.FP8: (0.22, 0.15, 0.26)}
+    for dtype, bounds in any_gpu.items():
+        plain = Kernels(dtype, dtype)
+        asked = (plain, replace(plain, gpu="H100"), replace(plain, has_experts=True))
+        for kernels, bound in zip(asked, bounds, strict=True):
+            assert 0.03 < shipped.of(kernels)[1].worst < bound, kernels
 
 
 def test_a_roofline_is_within_its_error_of_a_table_it_stands_in_for(shipped: Silicon) -> None:

@@ -34,10 +34,10 @@ def test_the_memory_survives_json_but_for_lags() -> None:
 DAMAGE: dict[str, Any] = {
     "no object": [],
     "null": None,
-    "another format": {"version": 2, "calibrations": []},
+    "another format": {"version": 1, "calibrations": []},
     "no version": {"calibrations": []},
     "a true version": {"version": True, "calibrations": []},
-    "no list": {"version": 1, "calibrations": {}},
+    "no list": {"version": 2, "calibrations": {}},
 }
 
 
@@ -60,15 +60,24 @@ NAMED = {
 }
 
 DAMAGED_ENTRIES: dict[str, Mapping[str, Any]] = {
-    "a NaN in the information": {"information": [math.nan, 0, 0, 1, 0, 1]},
-    "information that is not positive": {"information": [1, 2, 0, 1, 0, 1]},
-    "less information than the prior has": {"information": [0.1, 0, 0, 1, 0, 1]},
+    "a NaN in the information": {"information": [math.nan, 0, 0, 0, 1, 0, 0, 1, 0, 1]},
+    "information that is not positive": {"information": [1, 2, 0, 0, 1, 0, 0, 1, 0, 1]},
+    "less information than the prior has": {"information": [0.1, 0, 0, 0, 1, 0, 0, 1, 0, 1]},
     "too few numbers": {"information": [1, 0, 0]},
-    "an infinite vector": {"vector": [math.inf, 0, 0]},
-    "a calibration out of bounds": {"published": [40.0, 1.3, 0.046]},
+    "an infinite vector": {"vector": [math.inf, 0, 0, 0]},
+    "a calibration out of bounds": {"published": [40.0, 1.3, 0.046, 0.0]},
     "a negative scatter": {"health": {**HEALTH, "variance": -1.0}},
     "a negative number of windows": {"health": {**HEALTH, "num_windows": -1}},
     "no health": {"health": None},
+    "three numbers of information, of an older version": {
+        "information": [1, 0, 0, 1, 0, 1],
+        "vector": [0, 0, 0],
+    },
+    "a calibration of three numbers": {"published": [1.0, 1.3, 0.046]},
+    "prefill out of all bounds": {"published": [1.0, 1.3, 0.046, 1e3]},
+    "a negative spread of prefill": {"prefillSpread": -0.1},
+    "an overlap that is neither true nor false": {"isOverlapped": 1},
+    "a row of negative prefill": {"rows": [[9.0, 20.0, -1.0]]},
     "a row of one number": {"rows": [[1.0]]},
     "a row that is text": {"rows": ["ab"]},
     "a digest that is no text": {"priorDigest": 7},

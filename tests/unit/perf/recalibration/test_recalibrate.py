@@ -130,7 +130,7 @@ def prior_for(case: Case) -> dict[Any, Prior]:
 def after(case: Case, windows: list[Window]) -> Calibration:
     memory, _ = recalibrate(CalibrationMemory(), windows, prior_for(case), windows[-1].end_s)
     state = memory.states[KEY]
-    return estimate(state.evidence, state.prior)
+    return estimate(state.evidence, state.start)
 
 
 # History of the bounds (worst of the loads 0.3, 0.6 and 0.9). 5 cases x 16 seeds, of which these are
@@ -346,7 +346,7 @@ def test_many_replicas_forget_no_faster_than_one() -> None:
             ]
             memory, _ = recalibrate(memory, windows, PRIORS, windows[0].end_s)
         state = memory.states[KEY]
-        return relative_variance(state.evidence, state.prior, row_of(at_batch(200.0, 0), TIMES))
+        return relative_variance(state.evidence, state.start, row_of(at_batch(200.0, 0), TIMES))
 
     assert unsure(20) < unsure(1)
 
@@ -373,7 +373,7 @@ def test_a_calibration_replaces_that_of_its_source() -> None:
     wanted = Calibration(1.2, 2.0, 0.05)
     source = wanted.applied_to(replace(H100, s=0.98, c0=1.34, cb=0.046))
     assert isinstance(source, StepCoefficients)
-    assert (source.s, source.c0, source.cb) == astuple(wanted)
+    assert (source.s, source.c0, source.cb, 0.0) == astuple(wanted)
     assert step_ms(source, 32, 40_000) == pytest.approx(
         1.2 * step_ms(H100, 32, 40_000) + 2.0 + 0.05 * 32, rel=1e-12
     )
@@ -381,7 +381,7 @@ def test_a_calibration_replaces_that_of_its_source() -> None:
     table = StepTable(knots, knots, knots, knots, np.ones((2, 2)), knots, knots, np.ones((2, 2)))
     changed = wanted.applied_to(table)
     assert isinstance(changed, StepTable)
-    assert (changed.s, changed.c0, changed.cb) == astuple(wanted)
+    assert (changed.s, changed.c0, changed.cb, 0.0) == astuple(wanted)
     assert changed.digest() != table.digest()
 
 
@@ -407,7 +407,7 @@ def test_a_calibration_does_not_outlive_its_profile() -> None:
 
 def test_a_row_knows_that_prompts_and_batches_take_time() -> None:
     usual = row_of(USUAL, TIMES)
-    assert usual == Row(usual.silicon_ms, 21.0)
+    assert usual == Row(usual.silicon_ms, 21.0, pytest.approx(127_000 / 1200))
     without = row_of(replace(USUAL, prompts=0.0, prefill_tokens=0.0), TIMES)
-    assert without.silicon_ms == pytest.approx(step_ms(H100, 21.0, 21.0 * 1300.0), rel=1e-9)
+    assert without.silicon_ms == pytest.approx(step_ms(H100, 21.0, 21.0 * 1300.0), rel=1e-5)
     assert usual.silicon_ms > without.silicon_ms

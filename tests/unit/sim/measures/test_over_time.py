@@ -8,9 +8,9 @@ import pytest
 from demo_evidence import slow
 from made_records import answered
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot import Term
 from argosy_sim.measures.over_time import arrival_rate, rolling_percentiles
-from argosy_sim.measures.records import RequestRecord
 
 
 def sent_at(at_s: float) -> RequestRecord:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_records import answered, lost
 
+from argosy.client.records import Outcome
 from argosy_sim.measures.percentiles import Percentiles, latency_summary, percentile
-from argosy_sim.measures.records import Outcome
 
 
 def test_percentiles_are_observed_values() -> None:

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from argosy.client.flags import checked_path, checked_url, header_pairs, new_file
 from argosy.errors import SpecError
-from argosy_sim.replay.flags import (
-    checked_path,
-    checked_url,
-    header_pairs,
-    lengths_of,
-    new_file,
-    paced,
-)
+from argosy.traces.trace import Trace, TraceRequest
+from argosy_sim.replay.flags import lengths_of, paced
 from argosy_sim.replay.options import Pace, Source
 from argosy_sim.traffic.archetypes import ARCHETYPES
 from argosy_sim.traffic.arrivals import RateStep
-from argosy_sim.traffic.trace import Trace, TraceRequest
 
 CHAT = ARCHETYPES["azure-conversation"]
 TRACE = Trace("t", (TraceRequest(0.0, 600, 3), TraceRequest(2.0, 50, 4)))
@@ -69,8 +63,8 @@ def test_headers_are_pairs() -> None:
         pytest.param(lambda: paced(TRACE, Pace(1.0, 1.0, float("inf"))), "--duration", id="endless"),
         pytest.param(lambda: checked_path("/v1/embeddings"), "--path", id="another API"),
         pytest.param(lambda: header_pairs(["no colon"]), "--header", id="no colon"),
-        pytest.param(lambda: checked_url("localhost:80"), "--target", id="no scheme"),
-        pytest.param(lambda: checked_url("http://[::1"), "--target", id="no URL"),
+        pytest.param(lambda: checked_url("localhost:80", "--target"), "--target", id="no scheme"),
+        pytest.param(lambda: checked_url("http://[::1", "--target"), "--target", id="no URL"),
         pytest.param(lambda: new_file(Path(__file__)), "--out", id="a file that exists"),
         pytest.param(lambda: new_file(Path("no/such/folder/x")), "--out", id="no folder"),
     ],

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from argosy.traces.trace import Trace, TraceRequest
 from argosy_sim.replay.load import ClassLoad, plan_load
 from argosy_sim.traffic.archetypes import ARCHETYPES
 from argosy_sim.traffic.arrivals import RateStep
-from argosy_sim.traffic.trace import Trace, TraceRequest
 
 CHAT = ARCHETYPES["azure-conversation"]
 

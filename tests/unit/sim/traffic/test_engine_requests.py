@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from argosy.engine import PromptPrefix
+from argosy.traces.trace import Trace, TraceRequest
 from argosy_sim.traffic.engine_requests import engine_requests
-from argosy_sim.traffic.trace import Trace, TraceRequest
 
 
 def test_hashes_become_chains_as_far_as_the_prompt_reaches() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from argosy.traces.trace import Trace, TraceRequest
 from argosy_sim.traffic.archetypes import ARCHETYPES
 from argosy_sim.traffic.arrivals import RateStep
 from argosy_sim.traffic.requests import offered_requests
-from argosy_sim.traffic.trace import Trace, TraceRequest
 
 CHAT = ARCHETYPES["azure-conversation"]
 MINUTE = (RateStep(0, 60, 2.0),)

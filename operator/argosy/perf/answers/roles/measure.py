@@ -229,5 +229,7 @@ def lone_request(engine: EngineModel, mix: Mix) -> RequestTimes:
     """One request of the mix's mean lengths, in an empty engine."""
     cached = round(math.fsum(piece.weight * piece.cached_tokens for piece in mix.slices))
     prompt = max(round(mix.mean_prompt_tokens), cached)
-    lengths = (np.array([n], dtype=np.int64) for n in (prompt, round(mix.mean_output_tokens), cached))
-    return simulate(Requests(np.zeros(1), *lengths), engine.limits, engine.step_times)
+    prompts, outputs, known = (
+        np.array([n], dtype=np.int64) for n in (prompt, round(mix.mean_output_tokens), cached)
+    )
+    return simulate(Requests(np.zeros(1), prompts, outputs, known), engine.limits, engine.step_times)

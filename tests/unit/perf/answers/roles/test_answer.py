@@ -181,7 +181,7 @@ def test_a_long_prompt_leaves_the_decode_replica_more_than_its_one_step() -> Non
     promise = LatencyPromise(600 + front_end_of("L40S").milliseconds, 11)
     found = answered(RolesQuestion(prefill, decode, 8192, 256, promise))
     assert found.decode.capacity.binding_name == "ITL p95"
-    assert found.decode.capacity.requests_per_s > 1
+    assert found.decode.capacity.requests_per_s > 0.5
     parts = [each.slo.bounds_ms(Term.TTFT)[0] for each in (found.prefill, found.decode)]
     assert math.fsum(parts) + found.transfer_ms == pytest.approx(600)
 

@@ -19,12 +19,13 @@ from demo_evidence import (
     slow,
 )
 
+from argosy.client.records import Outcome, RequestRecord
+from argosy.engine.stationarity import Stationarity
 from argosy_sim.demo.evidence import Evidence
 from argosy_sim.demo.judgement.attribution import act_at, dead_node
 from argosy_sim.demo.judgement.judge import ActJudgement, judge
 from argosy_sim.demo.judgement.shocks import recovery_windows
 from argosy_sim.demo.story import Shock, Story
-from argosy_sim.measures.records import Outcome, RequestRecord
 
 DEAD = REPLICAS[2]
 ON_DEAD = f"{DEAD.address}:8000"
@@ -340,3 +341,20 @@ def test_percentiles_are_of_completed_requests_only() -> None:
     steady = judgement.acts[0].classes["chat"]
     assert (steady.ttft_ms, steady.itl_ms, steady.e2e_ms) == (None, None, None)
     assert steady.attainment == 0.0
+
+
+def test_an_act_in_which_a_class_falls_behind_has_the_word_and_no_interval() -> None:
+    evidence = good_evidence()
+    count = 600
+    sent_s = [0.1 * place for place in range(count)]
+    behind = [
+        replace(answered(f"chat-{place}", at_s), sent_s=at_s, end_s=at_s + 1.0 + 0.5 * at_s)
+        for place, at_s in enumerate(sent_s)
+    ]
+    steady = judge(replace(evidence, requests=tuple(behind))).acts[0].classes["chat"]
+    assert steady.verdict.word == "overloaded"
+    assert steady.attainment is not None
+    assert steady.attainment_interval is None
+    known = judge(evidence).acts[0].classes["chat"]
+    assert known.verdict.state is Stationarity.STATIONARY
+    assert known.attainment_interval is not None

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from demo_evidence import H100, L40S, PLANS, REPLICAS, answered, broken, edited, good_evidence, replica, slow
 
+from argosy.client.records import RequestRecord
 from argosy.snapshot import Slo, SloTerm, Term
 from argosy_sim.demo.evidence import Evidence, StaticPeak
 from argosy_sim.demo.judgement.judge import judge
 from argosy_sim.demo.judgement.promises import Promise
 from argosy_sim.demo.story import default_story
-from argosy_sim.measures.records import RequestRecord
 
 NAMES = [
     *(f"attainment/chat/{act}" for act in ("steady", "burst", "node dies", "price change")),

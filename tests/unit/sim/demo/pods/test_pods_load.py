@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from demo_evidence import answered
 
+from argosy.client.planned import PlannedRequest
+from argosy.client.records import Outcome, read_records
 from argosy.errors import SpecError
 from argosy_sim.demo.drive import LoadChoice, class_loads
 from argosy_sim.demo.pods import load
 from argosy_sim.demo.pods.load import main, packed, read_log, unpacked
 from argosy_sim.demo.pods.story import pods_story
-from argosy_sim.measures.records import Outcome, read_records
-from argosy_sim.replay.load import PlannedRequest, plan_load
+from argosy_sim.replay.load import plan_load
 
 REQUEST = PlannedRequest(
     "chat-1", "chat", 0.01, 20, 3, "/v1/chat/completions", (("x-argosy-class", "chat"),), "m", (4, 5)

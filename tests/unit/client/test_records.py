@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from made_records import answered, lost
 
-from argosy_sim.measures.records import Outcome, read_records
+from argosy.client.records import Outcome, read_records
 
 
 def test_latencies_count_from_sending_and_itl_is_the_mean_gap() -> None:

@@ -27,14 +27,15 @@ class StreamMeter:
     """Feed it the body as it arrives; read the attributes at any time.
 
     `num_text_events` counts events with text. `gaps_s` are the times between them.
-    `completion_tokens` is what the usage event said, `is_done` whether `[DONE]` came, `error` the
-    text of an error event, if any.
+    `completion_tokens`, `prompt_tokens` and `cached_tokens` are what the usage event said, `is_done`
+    whether `[DONE]` came, `error` the text of an error event, if any.
     """
 
     __slots__ = (
         "_empty_marker",
         "_marker",
         "_pending",
+        "cached_tokens",
         "completion_tokens",
         "error",
         "first_token_s",
@@ -42,6 +43,7 @@ class StreamMeter:
         "is_done",
         "last_token_s",
         "num_text_events",
+        "prompt_tokens",
     )
 
     def __init__(self) -> None:
@@ -50,6 +52,8 @@ class StreamMeter:
         self.gaps_s: list[float] = []
         self.num_text_events = 0
         self.completion_tokens: int | None = None
+        self.prompt_tokens: int | None = None
+        self.cached_tokens: int | None = None
         self.is_done = False
         self.error = ""
         self._pending = b""
@@ -122,6 +126,9 @@ class StreamMeter:
         usage = found.get("usage")
         if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
             self.completion_tokens = usage["completion_tokens"]
+            self.prompt_tokens = _whole(usage.get("prompt_tokens"))
+            details = usage.get("prompt_tokens_details")
+            self.cached_tokens = _whole(details.get("cached_tokens") if isinstance(details, dict) else None)
         choices = found.get("choices")
         if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
             return False
@@ -137,3 +144,7 @@ class StreamMeter:
         for marker in _MARKERS:
             if not self._marker and payload.count(marker) == 1 and marker + b'"' not in payload:
                 self._marker, self._empty_marker = marker, marker + b'"'
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -37,7 +37,8 @@ class RequestRecord:
     `num_tokens` is what the server's usage says, or how many chunks with text arrived where that
     is missing. `gaps_ms` are the times between tokens in order; tokens that arrive in one read
     have a gap of 0. `attempts` and `endpoint` come from the response headers
-    `x-envoy-attempt-count` and `x-argosy-endpoint`, None where absent.
+    `x-envoy-attempt-count` and `x-argosy-endpoint`, None where absent. `counted_prompt_tokens` and
+    `cached_tokens` are what the server's usage says of the prompt, None where it says nothing.
     """
 
     id: str
@@ -59,6 +60,8 @@ class RequestRecord:
     error: str = ""
     max_gap_s: float = 0.0
     gaps_ms: tuple[float, ...] = ()
+    counted_prompt_tokens: int | None = None
+    cached_tokens: int | None = None
 
     @property
     def is_lost(self) -> bool:

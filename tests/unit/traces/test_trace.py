@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy_sim.traffic.trace import (
+from argosy.traces.trace import (
     MAX_REPORTED_LINES,
     BadTrace,
     BadTraceReason,

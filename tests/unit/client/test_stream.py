@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from argosy_sim.replay.stream import MAX_EVENT_BYTES, StreamMeter
+from argosy.client.stream import MAX_EVENT_BYTES, StreamMeter
 
 Event = dict[str, object]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy_sim.replay.prompt import prompt_text
+from argosy.client.prompt import prompt_text
 
 
 @pytest.mark.parametrize("num_tokens", [1, 7, 1155, 126_195, 600_000])

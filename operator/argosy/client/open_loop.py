@@ -5,7 +5,7 @@ its time stamps. It does not retry: retries are Envoy's, and one here would hide
 planned requests and a target. Output: a `RequestRecord` per request, written to a sink as each
 ends, and a `ReplayResult`.
 
-Live part of the simulator: reads clocks, opens sockets. Stamps are of the monotonic clock,
+Part of the shell: reads clocks, opens sockets. Stamps are of the monotonic clock,
 related to wall time once, at the start. A chunk costs about 48 us of processor time under uvloop (56 us
 without), nearly all of it the event loop and the HTTP parser; `stream` is why it is not more.
 """
@@ -23,13 +23,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
+import numpy as np
 from yarl import URL
 
-from argosy_sim.measures.percentiles import percentile
-from argosy_sim.measures.records import Outcome, RequestRecord
-from argosy_sim.replay.load import PlannedRequest
-from argosy_sim.replay.prompt import prompt_text
-from argosy_sim.replay.stream import StreamMeter
+from argosy.client.planned import PlannedRequest
+from argosy.client.prompt import prompt_text, prompt_token_ids
+from argosy.client.records import Outcome, RequestRecord
+from argosy.client.stream import StreamMeter
 
 FLUSH_INTERVAL_S = 1.0
 MAX_ERROR_CHARS = 300
@@ -42,7 +42,8 @@ class ReplayTarget:
 
     `base_url` is scheme, host and port; `headers` are added to every request. Past
     `max_in_flight` a request is recorded as refused. After the last one was due, those in flight
-    have `drain_timeout_s` to end.
+    have `drain_timeout_s` to end. With `takes_any_length` an answer that ends properly is complete
+    however many tokens it has.
     """
 
     base_url: str
@@ -50,6 +51,7 @@ class ReplayTarget:
     max_in_flight: int = 2000
     request_timeout_s: float = 300.0
     drain_timeout_s: float = 300.0
+    takes_any_length: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class _Exchange:
 
     request: PlannedRequest
     sent_s: float
+    takes_any_length: bool = False
     meter: StreamMeter = field(default_factory=StreamMeter)
     header_s: float | None = None
     status: int | None = None
@@ -170,7 +173,11 @@ class _Exchange:
 
     @property
     def is_complete(self) -> bool:
-        return self.meter.is_done and self.meter.completion_tokens == self.request.output_tokens
+        meter = self.meter
+        if not meter.is_done or meter.error or meter.completion_tokens is None:
+            return False
+        has_length = meter.completion_tokens == self.request.output_tokens
+        return has_length or (self.takes_any_length and meter.completion_tokens > 0)
 
     def record(self, outcome: Outcome, error: str, end_s: float) -> RequestRecord:
         request, meter = self.request, self.meter
@@ -195,6 +202,8 @@ class _Exchange:
             error=error[:MAX_ERROR_CHARS],
             max_gap_s=max(meter.gaps_s, default=0.0),
             gaps_ms=tuple(gap_s * 1000 for gap_s in meter.gaps_s),
+            counted_prompt_tokens=meter.prompt_tokens,
+            cached_tokens=meter.cached_tokens,
         )
 
 
@@ -239,7 +248,7 @@ class _Run:
 
     async def _serve(self, request: PlannedRequest) -> None:
         body = request_body(request)  # before the stamp: making it is the replayer's lag, not the server's
-        exchange = _Exchange(request, self._clock.now_s())
+        exchange = _Exchange(request, self._clock.now_s(), self._target.takes_any_length)
         rest_s = self.drained_by_s - exchange.sent_s
         try:
             async with asyncio.timeout(min(rest_s, self._target.request_timeout_s)):
@@ -284,12 +293,12 @@ class _Run:
         self._sink.write(record)
 
     def result(self) -> ReplayResult:
-        lags_s = sorted(self._lags_s)
+        lags_s = self._lags_s or [0.0]
         return ReplayResult(
-            num_requests=len(lags_s),
+            num_requests=len(self._lags_s),
             num_by_outcome=dict(self._num_by_outcome),
-            dispatch_lag_p99_s=percentile(lags_s, 0.99) if lags_s else 0.0,
-            dispatch_lag_max_s=lags_s[-1] if lags_s else 0.0,
+            dispatch_lag_p99_s=float(np.percentile(lags_s, 99, method="inverted_cdf")),
+            dispatch_lag_max_s=max(lags_s),
         )
 
 
@@ -328,7 +337,8 @@ def _after_end(exchange: _Exchange) -> tuple[Outcome, str]:
 
 def request_body(request: PlannedRequest) -> bytes:
     """The OpenAI request: a chat with one message, or a completion, by the path's end."""
-    prompt = prompt_text(request.id, request.prompt_tokens, request.prefix_blocks)
+    what = (request.id, request.prompt_tokens, request.prefix_blocks)
+    prompt = prompt_token_ids(*what) if request.as_token_ids else prompt_text(*what)
     body: dict[str, Any] = {"model": request.model}
     if request.path.endswith("/chat/completions"):
         body["messages"] = [{"role": "user", "content": prompt}]

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from argosy.refusals import Refused
-from argosy_sim.traffic.trace_formats import FORMATS, Malformed, TraceLine, line_reader
+from argosy.traces.formats import FORMATS, Malformed, TraceLine, line_reader
 
 MAX_REPORTED_LINES = 20
 """Malformed lines named one by one; the rest is counted (a wrong file has millions)."""

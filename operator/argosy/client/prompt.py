@@ -1,6 +1,6 @@
 """Prompts of an exact length.
 
-Owns the filler text. Four bytes are one token, here and in the simulated servers; a real
+Owns the filler text and the filler token ids. Four bytes are one token, here and in simulated servers; a real
 tokenizer makes about as many of such words. The text has no meaning. Output: ASCII that needs no
 escaping in JSON.
 """
@@ -15,6 +15,10 @@ import numpy as np
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PREFIX_BLOCK = 512
 """Mooncake's block (its `hash_ids`)."""
+
+_FIRST_ID, _NUM_IDS = 300, 700
+"""Ids that are words or parts of words in every byte-pair vocabulary: special tokens and single bytes are
+before them or at its end."""
 
 _TEXT_BYTES = 1 << 20
 _WORDS = (
@@ -49,3 +53,19 @@ def _slice(key: str, num_bytes: int) -> str:
     if start + num_bytes > len(text):
         text *= (start + num_bytes) // len(text) + 1
     return text[start : start + num_bytes]
+
+
+def prompt_token_ids(key: str, num_tokens: int, prefix_blocks: tuple[int, ...] = ()) -> list[int]:
+    """Exactly `num_tokens` token ids, a function of the arguments; alike and unlike as in `prompt_text`."""
+    shared = [
+        token
+        for block in prefix_blocks[: -(-num_tokens // TOKENS_PER_PREFIX_BLOCK)]
+        for token in _ids(f"block {block}", TOKENS_PER_PREFIX_BLOCK)
+    ][:num_tokens]
+    return shared + _ids(key, num_tokens - len(shared))
+
+
+def _ids(key: str, num_tokens: int) -> list[int]:
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    drawn: list[int] = rng.integers(_FIRST_ID, _FIRST_ID + _NUM_IDS, num_tokens).tolist()
+    return drawn

@@ -1,0 +1,1 @@
+"""What the commands on observed runs compute and print: `argosy perf observe`, `replay` and `calibrate`."""

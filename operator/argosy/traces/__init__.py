@@ -1,0 +1,1 @@
+"""Published request traces: read strictly, as values."""
