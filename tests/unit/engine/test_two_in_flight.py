@@ -209,3 +209,15 @@ def test_a_prompt_on_a_busy_engine_waits_one_iteration_more(
 def test_an_engine_has_one_or_two_batches_in_flight(count: int) -> None:
     with pytest.raises(ValueError, match="batches_in_flight"):
         replace(ROOMY, batches_in_flight=count)
+
+
+def test_a_block_filled_in_the_batch_before_a_preemption_is_not_found_again() -> None:
+    """Five blocks of one token: what vLLM 0.32 does with the same requests."""
+    limits = EngineLimits(8, 20, 5, 1, 40, batches_in_flight=2, prefix_caching=True)
+    scheduler = engine(limits, EngineRequest(0, 2, 2), EngineRequest(1, 1, 3))
+    computed = []
+    while (step := scheduler.start_step()) is not None:
+        computed.append((step.num_decodes, step.prefill_tokens))
+        scheduler.finish_step()
+    # The second is preempted with two tokens in its blocks; the last of them was unknown when it was decided.
+    assert computed == [(0, 3), (2, 0), (0, 2)]
