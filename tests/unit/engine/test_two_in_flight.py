@@ -221,3 +221,25 @@ def test_a_block_filled_in_the_batch_before_a_preemption_is_not_found_again() ->
         scheduler.finish_step()
     # The second is preempted with two tokens in its blocks; the last of them was unknown when it was decided.
     assert computed == [(0, 3), (2, 0), (0, 2)]
+
+
+def test_free_blocks_go_to_the_oldest_before_another_sequence_is_preempted() -> None:
+    """Eighteen blocks of one token: what vLLM 0.32 does with the same requests.
+
+    The last of the third request's blocks that is still free is taken, so that it is computed from its start.
+    """
+    limits = EngineLimits(8, 100, 18, 1, 200, batches_in_flight=2, prefix_caching=True)
+    scheduler = Scheduler(limits, TEN)
+    arriving = [EngineRequest(0, 3, 7), EngineRequest(1, 6, 5), EngineRequest(2, 3, 2)]
+    computed, preempted = [], []
+    for iteration in range(8):
+        if arriving:
+            scheduler.add(arriving.pop(0))
+        if iteration == 7:
+            scheduler.abort(1)
+        step = scheduler.start_step()
+        assert step is not None
+        computed.append(step.num_decodes + step.prefill_tokens)
+        preempted.append(scheduler.finish_step().preempted)
+    assert computed == [3, 1, 7, 5, 2, 2, 1, 4]
+    assert [each for each in preempted if each] == [(2,), (1,)]
