@@ -377,10 +377,11 @@ class Scheduler:
         return self._has_room_for(self._waiting[0])
 
     def _has_room_for(self, sequence: Sequence) -> bool:
-        needed = -(-sequence.target // self.limits.block_size)
-        if self._cache is not None:
-            needed -= self._cache.found(sequence.shared)[1]
-        return needed <= self._free_blocks
+        num_missing = -(-sequence.target // self.limits.block_size) - self._free_blocks
+        if self._cache is None or not 0 < num_missing <= len(sequence.shared):
+            # What is in use of its blocks, which takes long to look up, would change nothing.
+            return num_missing <= 0
+        return num_missing <= self._cache.found(sequence.shared)[1]
 
     def _start(self, sequence: Sequence) -> None:
         """The sequence gets a slot, and what is cached of it."""
