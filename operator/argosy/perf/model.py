@@ -153,7 +153,7 @@ def wanted_profile(variant: Variant) -> WantedProfile | OutOfRange:
     return WantedProfile(
         gpu=gpu,
         model=name,
-        architecture=architecture,
+        architecture=architecture.up_to(variant.engine.max_model_len),
         dtype=variant.engine.quantization or architecture.dtype,
         kv_dtype=variant.engine.kv_cache_dtype or architecture.kv_dtype,
         shape=Shape(variant.tensor_parallel, variant.pipeline_parallel),

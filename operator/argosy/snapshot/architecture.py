@@ -7,7 +7,7 @@ memory and time from these.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from argosy.dtype import Dtype
@@ -148,6 +148,16 @@ class Architecture:
     def full_layer_head_dim(self) -> int:
         """Width of a head of a layer without a window."""
         return self.full_head_dim or self.head_dim
+
+    def up_to(self, longest_tokens: int) -> Architecture:
+        """As sequences of no more than so many tokens are computed: a window that holds them is none.
+
+        Layers with a window whose heads are not those of the others stay as they are.
+        """
+        heads = (self.full_layer_kv_heads, self.full_layer_head_dim)
+        if self.sliding_window < longest_tokens or heads != (self.kv_heads, self.head_dim):
+            return self
+        return replace(self, sliding_window=0, sliding_layers=0)
 
 
 _AT_LEAST_ONE = frozenset({

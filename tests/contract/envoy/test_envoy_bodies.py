@@ -113,6 +113,11 @@ EVERYWHERE = {
     ),
     "deflate": (encoded("deflate", LLAMA), "unsupported_content_encoding"),
     "two encodings": (encoded("br, gzip", gzip.compress(LLAMA)), "unsupported_content_encoding"),
+    "no gzip, though the header names it": (encoded("gzip", LLAMA), "no_model_decoded"),
+    "no gzip, though the header names it in capitals": (encoded(" GZIP", LLAMA), "no_model_decoded"),
+    "no brotli": (encoded("br", LLAMA), "no_model_decoded"),
+    "no zstd": (encoded("zstd", LLAMA), "no_model_decoded"),
+    "compressed without a model": (encoded("gzip", gzip.compress(b"{}")), "no_model_decoded"),
     "gzip cut short": (encoded("gzip", gzip.compress(LLAMA)[:-12]), "invalid_json"),
     "gzip that grows over the limit": (
         encoded("gzip", gzip.compress(b'{"model": "llama", "x": "' + b"0123456789abcdef" * 400_000, 1)),
@@ -156,6 +161,10 @@ EVERYWHERE = {
         Asked(method="GET", path="/metrics", headers={"content-type": "multipart/form-data; boundary=b"}),
         "no_workload_class",
     ),
+    "a header of encoding, and no body": (
+        Asked(method="GET", path="/metrics", headers={"content-encoding": "gzip"}),
+        "unsupported_content_encoding",
+    ),
     "no model for an adapter": (
         Asked(b'{"lora_name": "x"}', path="/v1/load_lora_adapter"),
         "no_workload_class",
@@ -185,7 +194,7 @@ WITH_ONE_MODEL = {
     "no model": (Asked(b"{}"), "chat"),
     "an empty model": (Asked(b'{"model": ""}'), "chat"),
     "a model that is null": (Asked(b'{"model": null}'), "chat"),
-    "compressed without a model": (encoded("gzip", gzip.compress(b"{}")), "chat"),
+    "no model, not encoded by name": (encoded("identity", b"{}"), "chat"),
     "no model to tokenize": (Asked(b"{}", path="/tokenize"), "chat"),
     "no model, put to sleep": (Asked(b"{}", path="/sleep"), "no_workload_class"),
     "a query string": (Asked(b"{}", path=f"{CHAT}?x=1"), "chat"),
@@ -251,6 +260,11 @@ async def judge_sentences(world: Any, got: dict[str, Got]) -> None:
         )
     )
     assert said["NaN"][0] == 400
+    assert said["no gzip, though the header names it"] == (
+        400,
+        f"The body of POST {CHAT}, decoded from content-encoding gzip, is JSON without a model, or is not in"
+        " that encoding at all: name a model in it, and send the header only with a body that is encoded so.",
+    )
     assert said["gzip that grows over the limit"] == (
         413,
         f"The body of POST {CHAT} is longer than {world.gateway.max_body_bytes} bytes, which no model's"

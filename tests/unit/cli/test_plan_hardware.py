@@ -57,3 +57,13 @@ def test_slices_are_planned_by_their_own_resource(tmp_path: Path) -> None:
     code, output = run_plan(tmp_path, *written(tmp_path, pool, labels, {"nvidia.com/gpu": "0", slices: "16"}))
     assert code == 0, output
     assert "-mine-tp1-" in output
+
+
+def test_of_a_model_too_large_for_a_share_of_a_card_no_larger_group_is_proposed(tmp_path: Path) -> None:
+    pool = {"gpu": "L4", "sharing": {"replicasPerGpu": 4}}
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4-SHARED", "nvidia.com/gpu.replicas": "4"}
+    code, output = run_plan(tmp_path, *written(tmp_path, pool, labels, {"nvidia.com/gpu": "8"}))
+    said = " ".join(output.split())
+    assert code == 3, output
+    assert "parts of cards are not joined: use a larger part, or whole cards); allow a tensorParallel" in said
+    assert "larger tensorParallel" not in said

@@ -11,14 +11,16 @@ from packaging.version import Version
 
 from argosy.engine.step_times import step_ms
 from argosy.errors import SpecError
+from argosy.keys import ModelKey
 from argosy.perf import shipped, shipped_library
 from argosy.perf.catalogue import find_gpu, find_model
 from argosy.perf.host import OVERLAPPED, host_of_version
 from argosy.perf.library import WantedProfile
+from argosy.perf.model import wanted_profile
 from argosy.perf.profile import HOST_OVERHEAD, Calibration, Origin, Profile, ProfileKey, Shape
 from argosy.perf.profiles.kv_dtype import KvTypes, with_kv_dtype
 from argosy.perf.protocol import OutOfRange, OutOfRangeReason
-from argosy.snapshot import Architecture, Dtype
+from argosy.snapshot import Architecture, Dtype, EngineSettings, Variant
 
 LIBRARY = shipped_library()
 DECLARED = Architecture(
@@ -183,3 +185,33 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     with pytest.raises(SpecError, match=r"measurements\.csv is missing: install Argosy's package again"):
         shipped.shipped_measurements()
+
+
+@pytest.mark.parametrize(
+    ("longest", "changes", "is_plain"),
+    [
+        pytest.param(4096, {}, True, id="all fits in the window"),
+        pytest.param(4097, {}, False, id="a sequence may fill it"),
+        pytest.param(4096, {"full_kv_heads": 4}, False, id="other heads where there is no window"),
+    ],
+)
+def test_a_window_that_holds_the_longest_sequence_changes_no_profile(
+    longest: int, changes: dict[str, int], is_plain: bool
+) -> None:
+    known = find_model("llama-3.1-8b")
+    assert not isinstance(known, OutOfRange)
+    plain = known.architecture
+    windowed = replace(plain, sliding_window=4096, sliding_layers=plain.layers, **changes)  # type: ignore[arg-type]
+
+    def found(architecture: Architecture) -> Profile:
+        engine = EngineSettings(max_model_len=longest)
+        key = ModelKey("default/own")
+        own = Variant(key, "acme/own", ("own",), "h100", "H100", 1, engine, architecture=architecture)
+        asked = wanted_profile(own)
+        assert isinstance(asked, WantedProfile)
+        return profile(asked)
+
+    own, usual = found(windowed), found(plain)
+    assert usual.origin is Origin.TABLE
+    assert (own.source == usual.source) == is_plain
+    assert (decode_ms(own) == decode_ms(usual)) == is_plain

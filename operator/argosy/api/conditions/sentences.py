@@ -235,8 +235,8 @@ _OF_REPLICAS = {
         " spec.tolerations."
     ),
     "ModelTooLarge": (
-        "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a larger tensorParallel, lower"
-        " spec.engine.maxModelLen, or add a GPUPool whose GPUs have more memory."
+        "spec.parallelShapes: {model_id} fits no pool ({detail}); allow a tensorParallel that would fit if"
+        " one is named, lower spec.engine.maxModelLen, or add a GPUPool whose GPUs have more memory."
     ),
     "UnknownModel": (
         "spec.modelId: {problem}. Correct spec.modelId, or describe the model in spec.architecture."

@@ -16,6 +16,7 @@ from envoy.extensions.compression.brotli.decompressor.v3 import brotli_pb2
 from envoy.extensions.compression.gzip.decompressor.v3 import gzip_pb2
 from envoy.extensions.compression.zstd.decompressor.v3 import zstd_pb2
 from envoy.extensions.filters.http.decompressor.v3 import decompressor_pb2
+from envoy.extensions.filters.http.header_to_metadata.v3 import header_to_metadata_pb2
 from envoy.extensions.filters.http.json_to_metadata.v3 import json_to_metadata_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.type.matcher.v3 import metadata_pb2, regex_pb2, string_pb2, value_pb2
@@ -35,6 +36,9 @@ EMPTY = "empty"
 """JSON in which the model has a value: only where none is read, which is the empty one."""
 NO_JSON = "no-json"
 """A body that is no JSON, by its content or its content type."""
+
+ENCODING_KEY = "encoding"
+"""Dynamic metadata: the content encoding as the client sent it. A filter that decodes removes the header."""
 
 JSON_TYPE = r"(?i)application/([a-z0-9.-]+\+)?json(\s*;.*)?"
 """Clients add parameters (`; charset=utf-8`) and write it in any case. None at all is read as JSON."""
@@ -60,11 +64,14 @@ class Conditions:
 
 
 def body_filters() -> list[EnvoyMessage]:
-    """The filters of the listener, in order: decode, then read."""
+    """The filters of the listener, in order: note the encoding, decode, then read."""
     # By default Envoy cuts off, without a word, what grows by more than a hundred.
     gzip = gzip_pb2.Gzip(max_inflate_ratio=UInt32Value(value=_MOST_GROWTH))
     libraries = (gzip, brotli_pb2.Brotli(), zstd_pb2.Zstd())
     return [
+        http_connection_manager_pb2.HttpFilter(
+            name="envoy.filters.http.header_to_metadata", typed_config=any_of(_encoding_note())
+        ),
         *(_decompressor(name, library) for name, library in zip(ENCODINGS, libraries, strict=True)),
         http_connection_manager_pb2.HttpFilter(name=JSON_FILTER, typed_config=any_of(_reader())),
     ]
@@ -80,7 +87,9 @@ def unnamed_conditions(unnamed: Unnamed) -> list[Conditions]:
         return [unreadable]
     # As for engines, an empty name counts as none.
     marks = value_pb2.OrMatcher(value_matchers=[exactly(NO_MODEL), exactly(EMPTY)])
-    missing = (metadata_matcher(BODY_KEY, value_pb2.ValueMatcher(or_match=marks)), no_model_was_read())
+    plain = metadata_matcher(ENCODING_KEY, was_decoded())
+    plain.invert = True
+    missing = (metadata_matcher(BODY_KEY, value_pb2.ValueMatcher(or_match=marks)), no_model_was_read(), plain)
     return [Conditions(asks, missing), unreadable]
 
 
@@ -94,6 +103,18 @@ def no_model_was_read() -> EnvoyMessage:
 def is_encoded() -> EnvoyMessage:
     """Matches a body that is encoded; of what a filter has decoded, the header is gone."""
     return header("content-encoding", r"(?i)\s*(identity)?\s*", invert=True)
+
+
+def was_decoded() -> EnvoyMessage:
+    """The value of `ENCODING_KEY` where a filter has decoded the body.
+
+    Of bytes that are not in that encoding at all, Envoy decodes nothing and marks what it reads as JSON
+    without a model: the two cannot be told apart, so a model is left out only of bodies as they are.
+    """
+    regex = rf"(?i)\s*({'|'.join(ENCODINGS)})\s*"
+    return value_pb2.ValueMatcher(
+        string_match=string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=regex))
+    )
 
 
 def is_read_as_json() -> EnvoyMessage:
@@ -144,6 +165,12 @@ def _decompressor(encoding: str, library: EnvoyMessage) -> EnvoyMessage:
             )
         ),
     )
+
+
+def _encoding_note() -> EnvoyMessage:
+    config = header_to_metadata_pb2.Config
+    note = config.KeyValuePair(metadata_namespace=METADATA_NAMESPACE, key=ENCODING_KEY)
+    return config(request_rules=[config.Rule(header="content-encoding", on_header_present=note)])
 
 
 def _reader() -> EnvoyMessage:

@@ -16,13 +16,16 @@ from google.protobuf.struct_pb2 import Struct
 from argosy.route.table import Hints
 from argosy.xds.gateway.bodies import (
     BODY_KEY,
+    ENCODING_KEY,
     JSON_FILTER,
     JSON_TYPE,
     NO_JSON,
+    NO_MODEL,
     exactly,
     header,
     is_encoded,
     metadata_matcher,
+    was_decoded,
 )
 from argosy.xds.packing import METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage, any_of
 
@@ -57,13 +60,18 @@ def _pathless_routes() -> list[EnvoyMessage]:
 
 def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
     """One route for each model with a sentence of its own, one for other models, and those without a model:
-    a body that is no JSON, by its content type or by its content, and the rest."""
+    a body that is no JSON, by its content type or by its content, one of which nothing may have been decoded,
+    and the rest."""
     named = [
         _route(f"no-class:{hint.model}", hint.sentence, [metadata_matcher(MODEL_KEY, exactly(hint.model))])
         for hint in hints.by_model
     ]
     any_model = metadata_matcher(MODEL_KEY, value_pb2.ValueMatcher(present_match=True))
     sends_a_body = header(":method", "POST|PUT|PATCH")
+    nothing_decoded = [
+        metadata_matcher(BODY_KEY, exactly(NO_MODEL)),
+        metadata_matcher(ENCODING_KEY, was_decoded()),
+    ]
     no_json_type = header("content-type", JSON_TYPE, invert=True)
     return [
         *_pathless_routes(),
@@ -73,6 +81,7 @@ def refusal_routes(hints: Hints) -> list[EnvoyMessage]:
         # A content type without a body, as of a GET.
         _route("no-class:no-body", hints.no_model, headers=[no_json_type]),
         _route("no-json", "", [metadata_matcher(BODY_KEY, exactly(NO_JSON))], status=400),
+        _route("nothing-decoded", "", nothing_decoded, [sends_a_body], status=400),
         _route("no-class", hints.no_model),
     ]
 

@@ -19,12 +19,15 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from argosy.xds.gateway.access_log import overload_filter
 from argosy.xds.gateway.bodies import (
     BODY_KEY,
+    ENCODING_KEY,
     ENCODINGS,
     NO_JSON,
+    NO_MODEL,
     exactly,
     header,
     is_encoded,
     metadata_matcher,
+    was_decoded,
 )
 from argosy.xds.packing import CLASS_KEY, METADATA_NAMESPACE, MODEL_KEY, REFUSAL_KEY, EnvoyMessage
 
@@ -114,6 +117,14 @@ INVALID_JSON = _Reply(
     " does not know, has bytes of another character set, is nested a thousand deep, was damaged in"
     " compression, or grows by more than a hundred as br or zstd is unpacked.",
 )
+NOTHING_DECODED = _Reply(
+    400,
+    "invalid_request_error",
+    "no_model_decoded",
+    f"The body of {_REQUEST}, decoded from content-encoding"
+    f" %DYNAMIC_METADATA({METADATA_NAMESPACE}:{ENCODING_KEY})%, is JSON without a model, or is not in that"
+    " encoding at all: name a model in it, and send the header only with a body that is encoded so.",
+)
 UNKNOWN_ENCODING = _Reply(
     415,
     "invalid_request_error",
@@ -181,6 +192,11 @@ def local_replies(max_body_bytes: int) -> EnvoyMessage:
             _mapper(NO_PATH, _has(header(":path", r"\*"))),
             _mapper(NO_ORIGIN, _has(header("access-control-request-method", ".+"))),
             _mapper(INVALID_JSON, _metadata_is(BODY_KEY, exactly(NO_JSON))),
+            _mapper(
+                NOTHING_DECODED,
+                _metadata_is(BODY_KEY, exactly(NO_MODEL)),
+                _metadata_is(ENCODING_KEY, was_decoded()),
+            ),
             _mapper(UNKNOWN_ENCODING, _has(is_encoded())),
             _mapper(
                 NO_SUCH_MODEL, _has(header(":path", f"{MODELS_PATH}/.+")), _has(header(":method", READS))

@@ -265,6 +265,28 @@ def test_reports_of_guidellm_0_2_are_read() -> None:
     assert "benchmark 4: a throughput level without max_concurrency" in report.left_out[0].message
 
 
+def test_reports_of_guidellm_0_4_are_read() -> None:
+    """A configuration and totals among the metrics, as later; no version of the tool, as before."""
+    totals = {"successful": 90, "errored": 0, "incomplete": 0, "total": 90}
+    benchmark = {
+        "type_": "generative_benchmark",
+        "config": {
+            "strategy": {"type_": "constant", "rate": 3.0, "worker_count": 4},
+            "backend": {"type_": "openai_http", "model": "mine/model"},
+        },
+        "metrics": guidellm_metrics() | {"request_totals": totals},
+    }
+    report = read_json({"args": {"profile": "constant", "rate": [3.0]}, "benchmarks": [benchmark]})
+    assert isinstance(report, Measurements), report
+    (row,) = report.rows
+    assert (report.model, row.load, row.num_requests, row.marks) == (
+        "mine/model",
+        OpenLoopLoad(3.0, 0.0),
+        90,
+        (),
+    )
+
+
 def aiperf(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "request_throughput": {"unit": "requests/sec", "avg": 6.0},
