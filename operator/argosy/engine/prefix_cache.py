@@ -1,7 +1,7 @@
 """KV blocks that are shared and found again: which prompts begin alike, and which blocks are still there.
 
 Owns the prefix cache of the readable engine, as vLLM's block pool does it (`v1/core/block_pool.py`,
-`kv_cache_manager.py`; 0.24 to 0.32). Input: the blocks that a prompt may share (`prefixes`), and which
+`kv_cache_manager.py`; 0.32). Input: the blocks that a prompt may share (`prefixes`), and which
 blocks a sequence takes and gives back. Output: how many leading blocks a prompt finds, and how many
 blocks are free.
 
