@@ -45,7 +45,10 @@ def test_a_profile_of_the_first_requests_is_better_on_the_others(slower: Observe
     assert asked("show", LLAMA, "--gpu", "L40S", "--profile", out)["profile"]["origin"] == "UserMeasurements"
 
 
-def test_both_print_what_they_compare(slower: ObservedRun, tmp_path: Path) -> None:
+def test_both_print_what_they_compare(
+    slower: ObservedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     file, out = written(tmp_path, slower, is_complete=False), str(tmp_path / "profile.json")
     code, printed = run("replay", file)
     assert code == 0, printed
