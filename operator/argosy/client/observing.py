@@ -80,7 +80,7 @@ async def observe(trace: Trace, asked: Observation, out: Path, report: Callable[
     report: gets the number of requests that have ended
 
     Raises SpecError where the endpoint does not answer or does not serve the model. A cancellation ends
-    the observation: the file says so, and what was observed is returned.
+    the observation: the file tells it, and what was observed is returned.
     """
     told = await engine_settings(asked.target.base_url, asked.target.headers, asked.engine.model)
     engine = _joined(asked.engine, told)

@@ -1,6 +1,6 @@
 """A trace as an engine of `argosy.engine` takes it.
 
-Input: a `Trace`. Output: `Requests` with what prompts share, where the trace says so.
+Input: a `Trace`. Output: `Requests` with what prompts share, where the trace tells.
 """
 
 from __future__ import annotations
