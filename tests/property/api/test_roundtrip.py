@@ -45,7 +45,7 @@ FAVOURED: dict[str, Drawn] = {
     ".spec.engine.podTemplatePatch": st.sampled_from(
         [{}, {"metadata": {"labels": {"a": "b"}}}, {"spec": {"containers": [{"name": "log", "image": "l"}]}}]
     ),
-    ".spec.engine.args": st.sampled_from([[], ["--enforce-eager"], ["--swap-space=0", "--seed", "1"]]),
+    ".spec.engine.args": st.sampled_from([[], ["--enforce-eager"], ["--max-logprobs=5", "--seed", "1"]]),
     ".spec.engine.maxNumBatchedTokens": st.integers(4096, 131072),
 }
 

@@ -24,7 +24,7 @@ from argosy.snapshot.scaling.autoscalers import AutoscalerState
 EXACT = SolveLimits(gap=0.0)
 T = TypeVar("T")
 NO_TIME = SolveLimits(time_limit_s=0.0)
-RANK_TOLERANCE = 1e-6
+RANK_TOLERANCE, ROUNDING = 1e-6, 1e-8
 """Part of a level's rate; relative for costs. A service level is solved to a gap of 1e-6 and may lose 1e-8
 in a later solve (`plan.solve.LEVEL_GAP`, `HOLD_TOLERANCE`); the cost is solved to a gap of 0 here."""
 POOLS = ("a", "b")
@@ -148,10 +148,15 @@ def rank(problem: PlanProblem, plan: Plan) -> tuple[float, ...]:
 
 
 def is_worse(found: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """True if `found` is larger in the first figure that differs by more than RANK_TOLERANCE."""
+    """True if `found` is larger in the first figure that differs by more than RANK_TOLERANCE.
+
+    Not where an earlier figure is smaller by less: a plan that serves a millionth more may cost more.
+    """
     for mine, its in zip(found, other, strict=True):
         if abs(mine - its) > RANK_TOLERANCE * max(1.0, abs(its)):
             return mine > its
+        if its - mine > ROUNDING * max(1.0, abs(its)):
+            return False
     return False
 
 
