@@ -39,9 +39,13 @@ class Ended:
 
 
 async def start(*args: str) -> asyncio.subprocess.Process:
+    """As from a terminal: where the tests themselves run in the background, Ctrl-C is ignored."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "argosy", "perf", *args, stdout=pipe, stderr=pipe
+        *(sys.executable, "-m", "argosy", "perf", *args),
+        stdout=pipe,
+        stderr=pipe,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
