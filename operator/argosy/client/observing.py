@@ -136,7 +136,8 @@ def line_of(record: RequestRecord) -> RequestLine:
         id=record.id,
         outcome=str(record.outcome),
         due_s=record.arrival_s,
-        sent_s=record.sent_s,
+        # A clock's last digit may let the first request go a moment before the start.
+        sent_s=None if record.sent_s is None else max(0.0, record.sent_s),
         first_token_s=record.first_token_s,
         last_token_s=record.last_token_s,
         end_s=record.end_s,

@@ -59,6 +59,10 @@ def test_gaps_are_summarised_and_the_server_s_own_counts_are_kept() -> None:
     assert line_of(record()).prompt_tokens == 100, "as it was sent, where the server did not count"
 
 
+def test_a_request_that_left_a_moment_before_the_start_was_sent_at_it() -> None:
+    assert line_of(record(sent_s=-4e-5)).sent_s == 0.0
+
+
 def test_what_did_not_happen_is_left_out_of_a_line() -> None:
     failed = record(
         outcome=Outcome.HTTP_ERROR, first_token_s=None, last_token_s=None, gaps_ms=(), error="status 400"
