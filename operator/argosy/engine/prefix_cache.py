@@ -18,7 +18,7 @@ blocks are free.
 - A preempted sequence finds its own blocks again, as far as they were not taken meanwhile.
 
 A block in a free queue is named by what it holds. Blocks that nothing will ask for again (of sequences that
-ended, beyond what they share; never filled) have no name but a number, and stand there together.
+ended, beyond what they share; never filled) have only a number, and neighbours are counted together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PrefixCache:
 
     def __init__(self, num_blocks: int) -> None:
         self._uses: Counter[Key] = Counter()
-        # How many blocks stand there under a key; nameless ones have a place of None and are many.
+        # How many blocks each key has: one, or for nameless ones, whose place is None, as many as follow.
         self._free: OrderedDict[tuple[int, int | None], int] = OrderedDict()
         self._number = 0
         self._add_nameless(num_blocks)

@@ -115,6 +115,7 @@ class UnreadableRunReason(StrEnum):
     """Why a file gives no run."""
 
     UNKNOWN_FORMAT = "UnknownFormat"
+    AMBIGUOUS = "Ambiguous"
     UNKNOWN_VERSION = "UnknownVersion"
     BROKEN = "Broken"
     """Not the JSON that it begins as, or cut off."""

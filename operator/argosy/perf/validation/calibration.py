@@ -164,7 +164,9 @@ def residuals_of(cases: Sequence[ValidationCase]) -> Callable[[Floats], Floats]:
 
 
 def parameters_of(host: Host) -> tuple[Parameter, ...]:
-    """The five, with their priors. No part takes negative time, but a table may hold some of c0 already."""
+    """The five, with their priors. No part takes negative time; only c0 may be negative, as far as the
+    table holds some of it already.
+    """
     usual = uncalibrated(host, _PRIOR_FRONT_END_MS)
     return (
         Parameter("s", usual.s, 0.10, low=0.1),

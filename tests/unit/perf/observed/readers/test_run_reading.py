@@ -313,3 +313,13 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Any:
     )
     for name, child in children:
         yield from _places(child, (*path, name))
+
+
+def test_a_file_that_two_tools_could_have_written_is_refused() -> None:
+    """None is taken because it happens to be asked first."""
+    both = {"input_lens": [1], "ttfts": [0.1], "start_time": 0.0, "end_time": 1.0, "info": {}}
+    found = read_run(json.dumps(both).encode(), "run.json")
+    assert isinstance(found, UnreadableRun)
+    assert found.reason is UnreadableRunReason.AMBIGUOUS
+    assert "vllm bench serve" in found.message
+    assert "inference-perf" in found.message
