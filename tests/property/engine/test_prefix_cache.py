@@ -7,10 +7,11 @@ the step's formula.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine_moves import Move, Moves, calmed
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from argosy.engine import (
     EngineLimits,
     EngineRequest,
     PromptPrefix,
-    RejectedRequest,
     Scheduler,
     StepCoefficients,
     step_lookup,
@@ -202,52 +202,41 @@ def prefixes_(draw: st.DrawFn, prompt: int) -> PromptPrefix | None:
 
 
 @st.composite
-def requests_(draw: st.DrawFn) -> tuple[int, int, PromptPrefix | None]:
+def requests_(draw: st.DrawFn) -> Asked:
     prompt = draw(st.integers(1, 60))
     return prompt, draw(st.integers(1, 15)), draw(prefixes_(prompt))
 
 
-Move = tuple[list[tuple[int, int, PromptPrefix | None]], int | None]
+Asked = tuple[int, int, PromptPrefix | None]
+
+
+def request_of(number: int, asked: Asked) -> EngineRequest:
+    prompt, output, prefix = asked
+    return EngineRequest(number, prompt, output, prefix=prefix)
+
+
 moves_ = st.lists(st.tuples(st.lists(requests_(), max_size=4), st.none() | st.integers(0, 5)), max_size=20)
 
 
 @settings(max_examples=300, deadline=None)
 @given(limits=limits_(), moves=moves_, calm=st.booleans())
 def test_blocks_are_shared_found_and_taken_as_in_a_block_pool(
-    limits: EngineLimits, moves: list[Move], calm: bool
+    limits: EngineLimits, moves: list[Move[Asked]], calm: bool
 ) -> None:
     scheduler, naive = Scheduler(limits, COEFFICIENTS), NaiveEngine(limits)
-    wanted: dict[int, int] = {}
+    playing = Moves(scheduler, naive, request_of, calmed(moves, calm))
     tokens: Counter[int] = Counter()
-    aborted: set[int] = set()
-
-    def play(move: Move) -> None:
-        arriving, abort_age = move
-        for prompt, output, prefix in arriving:
-            request = EngineRequest(len(wanted), prompt, output, prefix=prefix)
-            wanted[request.id] = output
-            if isinstance(scheduler.add(request), RejectedRequest):
-                aborted.add(request.id)
-            else:
-                naive.add(request)
-        if abort_age is not None and abort_age < len(wanted) and not calm:
-            victim = len(wanted) - 1 - abort_age
-            if scheduler.abort(victim):
-                aborted.add(victim)
-            naive.abort(victim)
-
-    playing = deque(moves)
     while True:
-        play(playing.popleft() if playing else ([], None))
+        playing.play()
         begun, duration_ms = scheduler.start_step(), naive.start_step()
         if begun is None:
             assert duration_ms is None
-            if not playing:
+            if not playing.left:
                 break
             continue
         assert begun.duration_ms == duration_ms
         assert scheduler.num_free_blocks == len(naive.free)
-        play(playing.popleft() if playing else ([], None))
+        playing.play()
         events = scheduler.finish_step()
         assert list(events.token_ids) == naive.finish_step()
         assert list(events.preempted) == naive.preempted
@@ -255,6 +244,7 @@ def test_blocks_are_shared_found_and_taken_as_in_a_block_pool(
         tokens.update(events.token_ids)
         event("preempts" if events.preempted else "plain")
     event("finds" if naive.num_found else "finds nothing")
-    assert all(tokens[each] == output for each, output in wanted.items() if each not in aborted)
+    cut = playing.refused | playing.aborted
+    assert all(tokens[each] == output for each, output in playing.wanted.items() if each not in cut)
     assert scheduler.num_free_blocks == limits.kv_blocks
     assert scheduler.kv_usage == 0

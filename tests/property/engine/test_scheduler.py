@@ -6,10 +6,11 @@ its own counts, blocks taken one sequence after the other. It shares only the st
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+from engine_moves import Move, Moves, calmed
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -56,6 +57,9 @@ class NaiveEngine:
 
     def blocks(self, tokens: int) -> int:
         return -(-tokens // self.limits.block_size)
+
+    def add(self, request: EngineRequest) -> None:
+        self.waiting.append(NaiveSequence(request))
 
     def abort(self, request_id: int) -> None:
         self.running = [s for s in self.running if s.request.id != request_id]
@@ -131,42 +135,28 @@ requests_ = st.tuples(st.integers(1, 60), st.integers(1, 15), st.integers(0, 60)
 moves_ = st.lists(st.tuples(st.lists(requests_, max_size=3), st.none() | st.integers(0, 5)), max_size=25)
 
 
+def request_of(number: int, asked: tuple[int, int, int]) -> EngineRequest:
+    prompt, output, cached = asked
+    return EngineRequest(number, prompt, output, min(cached, prompt))
+
+
 @settings(max_examples=300, deadline=None)
 @given(limits=limits_(), moves=moves_, calm=st.booleans())
 def test_the_scheduler_does_what_the_naive_one_does(
     limits: EngineLimits,
-    moves: list[tuple[list[tuple[int, int, int]], int | None]],
+    moves: list[Move[tuple[int, int, int]]],
     calm: bool,
 ) -> None:
     scheduler, naive = Scheduler(limits, COEFFICIENTS), NaiveEngine(limits)
-    wanted: dict[int, int] = {}
-    aborted: set[int] = set()
-    refused: set[int] = set()
+    playing = Moves(scheduler, naive, request_of, calmed(moves, calm))
     tokens: Counter[int] = Counter()
     admitted: list[int] = []
-
-    def play(move: tuple[list[tuple[int, int, int]], int | None]) -> None:
-        arriving, abort_age = move
-        for prompt, output, cached in arriving:
-            request = EngineRequest(len(wanted), prompt, output, min(cached, prompt))
-            wanted[request.id] = output
-            if isinstance(scheduler.add(request), RejectedRequest):
-                refused.add(request.id)
-            else:
-                naive.waiting.append(NaiveSequence(request))
-        if abort_age is not None and abort_age < len(wanted) and not calm:
-            victim = len(wanted) - 1 - abort_age
-            if scheduler.abort(victim):
-                aborted.add(victim)
-            naive.abort(victim)
-
-    playing = deque(moves)
     while True:
-        play(playing.popleft() if playing else ([], None))
+        playing.play()
         begun, duration_ms = scheduler.start_step(), naive.start_step()
         if begun is None:
             assert duration_ms is None
-            if not playing:
+            if not playing.left:
                 break
             continue
         assert begun.duration_ms == duration_ms
@@ -174,7 +164,7 @@ def test_the_scheduler_does_what_the_naive_one_does(
         assert scheduler.num_running <= limits.max_num_seqs
         assert 0 <= scheduler.num_free_blocks == naive.free
         admitted += begun.admitted
-        play(playing.popleft() if playing else ([], None))
+        playing.play()
         events = scheduler.finish_step()
         assert list(events.token_ids) == naive.finish_step()
         assert list(events.preempted) == naive.preempted
@@ -182,12 +172,13 @@ def test_the_scheduler_does_what_the_naive_one_does(
         assert scheduler.num_free_blocks == naive.free
         tokens.update(events.token_ids)
         event("preempts" if events.preempted else "plain")
-        assert all(tokens[done] == wanted[done] for done in events.finished)
+        assert all(tokens[done] == playing.wanted[done] for done in events.finished)
 
     # No token lost or invented, everything freed, first come first admitted.
-    for request_id, output in wanted.items():
-        expected = 0 if request_id in refused else output
-        assert tokens[request_id] == expected or (request_id in aborted and tokens[request_id] < output)
+    for request_id, output in playing.wanted.items():
+        expected = 0 if request_id in playing.refused else output
+        is_cut = request_id in playing.aborted and tokens[request_id] < output
+        assert tokens[request_id] == expected or is_cut
     assert scheduler.num_free_blocks == limits.kv_blocks
     assert scheduler.kv_usage == 0
     assert admitted == sorted(set(admitted))

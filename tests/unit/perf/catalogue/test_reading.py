@@ -23,6 +23,12 @@ MIXTURE = DENSE | {
 }  # fmt: skip
 
 
+_GLM = {
+    "n_routed_experts": 16, "num_experts_per_tok": 2, "moe_intermediate_size": 512, "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+}  # fmt: skip
+
+
 def read(config: dict[str, Any]) -> Architecture:
     found = architecture_from_config(config)
     assert isinstance(found, Architecture), found
@@ -33,6 +39,13 @@ def fault_of(config: dict[str, Any]) -> ConfigFault:
     found = architecture_from_config(config)
     assert isinstance(found, ConfigFault), found
     return found
+
+
+def test_norms_of_queries_and_keys_are_read_from_type_or_field() -> None:
+    assert read(DENSE).query_key_norm, "qwen3"
+    assert not read(LLAMA).query_key_norm
+    assert read(LLAMA | {"model_type": "glm4_moe", **_GLM, "use_qk_norm": True}).query_key_norm
+    assert not read(LLAMA | {"model_type": "glm4_moe", **_GLM}).query_key_norm
 
 
 # --- fields that are not understood -----------------------------------------------------------

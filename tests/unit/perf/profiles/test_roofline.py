@@ -18,7 +18,7 @@ from argosy.errors import SpecError
 from argosy.perf.catalogue import Gpu, find_gpu, find_model
 from argosy.perf.profile import Origin, Profile, ProfileKey, Shape, ValidRange
 from argosy.perf.profiles.forms import parse_silicon
-from argosy.perf.profiles.reshape import are_siblings, scaled_profile
+from argosy.perf.profiles.reshape import are_siblings, scaled_profile, similar_model_profile
 from argosy.perf.profiles.roofline import (
     OTHER_VENDOR_SLOWDOWN,
     HeldOut,
@@ -441,6 +441,38 @@ def test_a_sibling_takes_the_table_times_the_ratio_of_rooflines() -> None:
     expected = table(roofline(h200, LLAMA_8B, replace(KEY, gpu="H200"), PEAKS))
     for name, values in asdict(expected).items():
         assert getattr(made.step_times, name) == pytest.approx(values), name
+
+
+def test_a_sibling_takes_the_factors_of_the_card_that_was_measured() -> None:
+    """Here the passes over activations, which are so large that they limit a prompt."""
+    h200 = replace(H100, name="H200", memory_bytes_per_s=4.8e12)
+    own = replace(PEAKS, passes=1000.0)
+    silicon = Silicon(
+        {BF16: PLAIN.factors[BF16], replace(BF16, gpu="H100"): (own, HeldOut(0.1, 0.1, 0.1))}, "test"
+    )
+    measured = table(roofline(H100, LLAMA_8B, KEY, own))
+    profile = Profile(KEY, Origin.TABLE, measured, ValidRange(4096, 256, 8192), 0.05, "measured")
+
+    made = scaled_profile(profile, (H100, h200), LLAMA_8B, silicon)
+
+    assert isinstance(made, Profile)
+    expected = roofline(h200, LLAMA_8B, replace(KEY, gpu="H200"), own)
+    assert step_ms(made.step_times, 0, 0, [(4096, 0)]) == pytest.approx(
+        float(step_ms(table(expected), 0, 0, [(4096, 0)]))
+    )
+
+
+def test_a_similar_model_has_the_launches_of_its_own_norms() -> None:
+    factors = replace(PEAKS, chunk_layer_ms=0.014, norm_layer_ms=0.026)
+    silicon = Silicon({BF16: (factors, HeldOut(0.1, 0.1, 0.1))}, "test")
+    measured = replace(table(roofline(H100, LLAMA_8B, KEY, factors)), chunk_ms=0.5)
+    profile = Profile(KEY, Origin.TABLE, measured, ValidRange(4096, 256, 8192), 0.05, "measured")
+    models = LLAMA_8B, replace(LLAMA_8B, query_key_norm=True)
+
+    made = similar_model_profile(profile, replace(KEY, model="other"), H100, models, silicon).step_times
+
+    assert isinstance(made, StepTable)
+    assert made.chunk_ms == pytest.approx(0.5 * 40 / 14)
 
 
 @pytest.mark.parametrize(
